@@ -1,0 +1,43 @@
+# make run   the move on the embedded demonstration database      make test   the whole test suite
+# make setup the environment alone    make lint   ruff    make lock   the hash-pinned lock, made anew
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The demonstration runs with a clean environment: no DATABASE_URL and no PG… variable can reach it.
+CLEAN := env -i PATH="$(PATH)" HOME="$(HOME)" TERM="$(TERM)" LANG="$(LANG)" PYTHONUTF8=1
+
+.PHONY: run test setup lint lock clean
+
+run: $(VENV)/.installed
+	@$(CLEAN) $(BIN)/python -m pipelines.templates run
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(TESTS)
+
+setup: $(VENV)/.installed
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Bytecode is compiled on purpose: importing Great Expectations takes twice as long without it.
+$(VENV)/.installed: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m compileall -q $(VENV)/lib >/dev/null 2>&1 || true
+	touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m compileall -q $(VENV)/lib >/dev/null 2>&1 || true
+	touch $@
+
+# Needs the tool uv on the PATH; the locks hold names, versions and hashes, and no address.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-annotate --custom-compile-command "make lock" --group dev -c requirements.txt -o requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) .demo reports

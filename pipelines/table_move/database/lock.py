@@ -1,0 +1,67 @@
+"""One run at a time: an advisory lock that lives as long as its session, polled because a waiting one can deadlock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+
+from psycopg2 import extensions
+
+from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.queries import query
+from pipelines.table_move.errors import AnotherRunActive
+
+POLLED_FOR = 10.0  # seconds until another run is believed; a killed client's backend goes within two
+
+
+def lock_key(move_key: str) -> dict[str, int]:
+    """The two 31-bit keys of the advisory lock of a move."""
+    digest = sha256(f"table_move/{move_key}".encode()).digest()
+    half = 0x7FFFFFFF
+    return {
+        "class": int.from_bytes(sha256(b"table_move").digest()[:4], "big") & half,
+        "object": int.from_bytes(digest[:4], "big") & half,
+    }
+
+
+@contextmanager
+def exclusive(database: Database, move_key: str, *, polled_for: float = POLLED_FOR) -> Iterator[None]:
+    """Hold the lock of a move. Raises AnotherRunActive, naming the holder, after `polled_for` seconds."""
+    with database.session() as session:
+        session.set_session(autocommit=True)
+        with session.cursor() as cursor:
+            deadline = time.monotonic() + polled_for
+            while not _try(cursor, move_key):
+                if time.monotonic() > deadline:
+                    raise _active(holder(cursor, move_key))
+                time.sleep(0.2)
+        yield
+
+
+def holder(cursor: extensions.cursor, move_key: str) -> dict[str, object] | None:
+    """Who holds the lock: pid, application, address, since; None where it is free."""
+    cursor.execute(query("journal.lock_holder"), lock_key(move_key))
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    return {"pid": row[0], "application": row[1], "address": row[2] or "local", "since": row[3].isoformat()}
+
+
+def _try(cursor: extensions.cursor, move_key: str) -> bool:
+    cursor.execute("SELECT pg_try_advisory_lock(%(class)s, %(object)s)", lock_key(move_key))
+    return bool(cursor.fetchone()[0])
+
+
+def _active(found: dict[str, object] | None) -> AnotherRunActive:
+    who = (
+        f"pid {found['pid']}, application {found['application']!r}, from {found['address']}, since {found['since']}"
+        if found
+        else "it ended just now"
+    )
+    return AnotherRunActive(
+        f"Another run of this move is active: {who}.",
+        untouched="This attempt wrote nothing.",
+        next_step="Wait for it (python -m pipelines.… status shows where it stands), then run the same command again.",
+    )

@@ -1,0 +1,232 @@
+"""Preflight: everything that could stop the move later is looked at now. `plan` shows what `run` acts on."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+from psycopg2 import extensions
+
+from pipelines.table_move.database import census, journal
+from pipelines.table_move.database.catalog import Located, locate
+from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.journal import MoveRow, RunRow
+from pipelines.table_move.database.rewire import late_references
+from pipelines.table_move.errors import Blocked, Blocker
+from pipelines.table_move.pure import estimate
+from pipelines.table_move.pure.preflight import blockers, no_owner
+from pipelines.table_move.settings import Settings
+from pipelines.table_move.spec import Move
+from pipelines.table_move.status import Counts, Milestone, ReferenceCounts
+
+_MAPPING_MODULES = ("ids", "fingerprint", "ownership", "mapping")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A move as it was found: where it stands, what is in the way, what a run would do. `run` acts on this object."""
+
+    located: Located
+    journal_exists: bool
+    row: MoveRow | None
+    last_run: RunRow | None
+    default_owner: str | None
+    counts: Counts
+    references: ReferenceCounts
+    late_references: int
+    blockers: tuple[Blocker, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """The move is done, and no reference with an old id has appeared since."""
+        return self.row is not None and self.row.milestone is Milestone.CONFIRMED and self.late_references == 0
+
+    @property
+    def expected_seconds(self) -> float:
+        return estimate.expected_seconds(rows=self.counts.source_rows, references=self.references.to_rewire)
+
+    @property
+    def expected_pause_seconds(self) -> float:
+        return estimate.expected_pause_seconds(rows=self.counts.source_rows, references=self.references.to_rewire)
+
+    def require_way(self) -> None:
+        """Raises Blocked with everything that is in the way."""
+        if self.blockers:
+            raise Blocked(
+                f"The move is blocked: {len(self.blockers)} things have to be put right first.",
+                blockers=self.blockers,
+                untouched="Nothing was written.",
+                next_step="Then run the same command again.",
+            )
+
+
+def make_plan(database: Database, move: Move, settings: Settings, *, default_business: str | None) -> Plan:
+    """Look at the database, read-only, in one snapshot."""
+    with database.reading() as cursor:
+        has_journal = journal.exists(cursor)
+        row = journal.load(cursor, move.key_in(database.schema)) if has_journal else None
+        last = journal.last_run(cursor, move.key_in(database.schema)) if has_journal else None
+        retired = row.retired_schema if row is not None else None
+        located = locate(cursor, move, database.schema, source_schema=retired)
+        found = [*blockers(move, located.facts), *_resume_blockers(cursor, move, database, row, located)]
+        if found:
+            return _plan(located, has_journal, row, last, blockers=found)
+        default_owner, problems = _default_owner(cursor, located, row, default_business)
+        if row is not None:
+            return _plan(
+                located,
+                has_journal,
+                row,
+                last,
+                blockers=problems,
+                default_owner=default_owner,
+                counts=census.counts(cursor, located.names),
+                references=census.reference_counts(cursor, located.names),
+                late=late_references(cursor, located.names),
+            )
+        predicted = census.predict(cursor, located.names)
+        if predicted.unclaimed and default_owner is None and not problems:
+            problems = [_missing_owner(cursor, located, predicted.unclaimed)]
+        return _plan(
+            located,
+            has_journal,
+            row,
+            last,
+            blockers=problems,
+            default_owner=default_owner,
+            counts=Counts(
+                source_rows=predicted.source_rows,
+                fan_out_copies=predicted.copies,
+                inserted=predicted.source_rows + predicted.copies,
+            ),
+            references=predicted.references,
+            warnings=_warnings(located, predicted.references, allow_dangling=settings.allow_dangling),
+        )
+
+
+def mapping_fingerprint(move: Move) -> str:
+    """Which mapping this code makes: the declaration, the move's transform and the machine's own mapping modules."""
+    digest = sha256(f"{move.source}{move.target}{move.namespace}".encode())
+    digest.update(Path(find_spec(move.transform.partition(":")[0]).origin).read_bytes())
+    for name in _MAPPING_MODULES:
+        digest.update((Path(inspect.getfile(estimate)).parent / f"{name}.py").read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _plan(
+    located: Located,
+    journal_exists: bool,
+    row: MoveRow | None,
+    last_run: RunRow | None,
+    *,
+    blockers: list[Blocker],
+    default_owner: str | None = None,
+    counts: Counts | None = None,
+    references: ReferenceCounts | None = None,
+    late: int = 0,
+    warnings: tuple[str, ...] = (),
+) -> Plan:
+    return Plan(
+        located=located,
+        journal_exists=journal_exists,
+        row=row,
+        last_run=last_run,
+        default_owner=default_owner,
+        counts=counts or Counts(),
+        references=references or ReferenceCounts(),
+        late_references=late,
+        blockers=tuple(blockers),
+        warnings=warnings,
+    )
+
+
+def _resume_blockers(
+    cursor: extensions.cursor, move: Move, database: Database, row: MoveRow | None, located: Located
+) -> list[Blocker]:
+    """A resume has to be of the same tables and the same mapping."""
+    found = []
+    if row is None:
+        return found
+    source, target = located.facts.source, located.facts.target
+    if source is not None and source.oid != row.source_oid:
+        found.append(
+            Blocker(
+                code="other_table",
+                message=f"{move.source.table} is not the table that this move began with.",
+                remedy="Rename the new table away, or roll the move back, then run again.",
+            )
+        )
+    if target is not None and target.oid != row.target_oid:
+        found.append(
+            Blocker(
+                code="other_table",
+                message=f"{move.target.table} is not the table that this move began to fill.",
+                remedy="Put the table back that the move began with, then run again.",
+            )
+        )
+    if row.retired_schema is not None:
+        again = locate(cursor, move, database.schema).facts.source
+        if again is not None:
+            found.append(
+                Blocker(
+                    code="new_source",
+                    message=f"A new {database.schema}.{move.source.table} has appeared; the old one is retired "
+                    f"in {row.retired_schema}.",
+                    remedy="Rename the new table away, then run again.",
+                )
+            )
+    if row.milestone is Milestone.COPYING and row.mapping != mapping_fingerprint(move):
+        found.append(
+            Blocker(
+                code="other_mapping",
+                message="The rows copied so far were mapped by another version of this code.",
+                remedy="Go on with the version that began (see code_version in pipelines.run).",
+            )
+        )
+    return found
+
+
+def _default_owner(
+    cursor: extensions.cursor, located: Located, row: MoveRow | None, given: str | None
+) -> tuple[str | None, list[Blocker]]:
+    """The owner of rows that nobody refers to: the one given, the one of the attempt before, or the only one."""
+    names = located.names
+    if given is None:
+        return (row.default_owner if row is not None and row.default_owner else census.only_owner(cursor, names)), []
+    found = census.find_owner(cursor, names, given)
+    if len(found) == 1:
+        return found[0], []
+    what = "no owner" if not found else "more than one owner"
+    remedy = f"SELECT {names.move.owner.key}, {names.move.owner.label} FROM {names.schema}.{names.move.owner.table};"
+    return None, [
+        Blocker(
+            code="unknown_default_owner",
+            message=f"There is {what} with the id or name {given!r}.",
+            remedy=f"Choose one: {remedy}",
+        )
+    ]
+
+
+def _missing_owner(cursor: extensions.cursor, located: Located, count: int) -> Blocker:
+    return no_owner(
+        count=count,
+        examples=census.rows_without_owner(cursor, located.names),
+        command=f"python -m pipelines.{located.names.move.name} run --default-business UUID-or-name",
+    )
+
+
+def _warnings(located: Located, references: ReferenceCounts, *, allow_dangling: bool) -> tuple[str, ...]:
+    said = [
+        f"Nothing enforces {key.table} after {key.name} is gone; migration 05 gives the column a new type and key."
+        for key in located.facts.foreign_keys
+    ]
+    if references.dangling:
+        end = "they stay as they are." if allow_dangling else "they will close the gate; --allow-dangling leaves them."
+        said.append(f"{references.dangling} references point to nothing in the old table or the new one: {end}")
+    if references.foreign:
+        said.append(f"{references.foreign} references point to a row of another business; they stay as they are.")
+    return tuple(said)

@@ -1,0 +1,108 @@
+"""From source rows to target rows, map rows and rejects: frames in, frames out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+
+from pipelines.table_move.pure.fingerprint import fingerprints
+from pipelines.table_move.pure.ids import CANONICAL_UUID, name_based_ids
+from pipelines.table_move.pure.ownership import assign_owners
+from pipelines.table_move.pure.preflight import ColumnLimit
+from pipelines.table_move.spec import Move
+from pipelines.table_move.status import OwnerRule
+
+TEXT = pd.ArrowDtype(pa.string())
+
+Transform = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MappedRows:
+    """What a batch becomes. Every (source row, owner) stands in exactly one of `pairs` and `rejected`.
+
+    pairs: source_id, owner_id, owner_rule, target_id, source_hash, target_hash, and the target's columns.
+    rejected: source_id, owner_id, owner_rule (both missing where no rule named an owner), reason, detail.
+    """
+
+    pairs: pd.DataFrame
+    rejected: pd.DataFrame
+
+
+def map_rows(
+    rows: pd.DataFrame,
+    *,
+    move: Move,
+    transform: Transform,
+    default_owner: str | None,
+    limits: Mapping[str, ColumnLimit],
+) -> MappedRows:
+    """Map one batch.
+
+    rows: Arrow strings `source_id`, the source's columns, `source_hash`, `claims`, `decided` (see `assign_owners`).
+    limits: per target column; a value beyond them rejects its row.
+    """
+    rows = rows.reset_index(drop=True)
+    mapped = transform(rows[["source_id", *move.source.columns]])
+    owners = assign_owners(rows, default_owner=default_owner)
+    problems = pd.concat([_value_problems(mapped, limits), _without_owner(rows, owners)]).drop_duplicates("row")
+    good = owners[~owners["row"].isin(problems["row"])].reset_index(drop=True)
+    bad = problems.merge(owners[["row", "owner_id", "owner_rule"]], on="row", how="left")
+    return MappedRows(pairs=_pairs(rows, mapped, good, move), rejected=_rejected(rows, bad))
+
+
+def _pairs(rows: pd.DataFrame, mapped: pd.DataFrame, owners: pd.DataFrame, move: Move) -> pd.DataFrame:
+    row = owners["row"]
+    content = mapped[list(move.target.columns)].take(row).reset_index(drop=True)
+    source = rows[["source_id", "source_hash"]].take(row).reset_index(drop=True)
+    target_id = _target_ids(source["source_id"], owners, move)
+    target_hash = pd.Series(fingerprints(content), dtype=TEXT)
+    named = owners[["owner_id", "owner_rule"]]
+    return pd.concat([source, named, content], axis=1).assign(target_id=target_id, target_hash=target_hash)
+
+
+def _target_ids(source_id: pd.Series, owners: pd.DataFrame, move: Move) -> pd.Series:
+    """A decided id stays; a canonical UUID is kept for the primary owner; every other row gets a name-based id."""
+    primary = owners["owner_rule"] != OwnerRule.COPY.value
+    kept = primary & source_id.str.match(CANONICAL_UUID)
+    ids = owners["target_id"].where(owners["target_id"].notna() | ~kept, source_id)
+    missing = ids.isna()
+    copy_owner = owners["owner_id"].where(~primary)[missing]
+    made = name_based_ids(
+        move.namespace, source_id[missing], (None if pd.isna(owner) else owner for owner in copy_owner)
+    )
+    ids = ids.copy()
+    ids[missing] = pd.Series(made, index=ids.index[missing], dtype=TEXT)
+    return ids.astype(TEXT)
+
+
+def _value_problems(mapped: pd.DataFrame, limits: Mapping[str, ColumnLimit]) -> pd.DataFrame:
+    found = [pd.DataFrame({"row": [], "reason": [], "detail": []}).astype({"row": "int64"})]
+    for column, limit in limits.items():
+        values = mapped[column]
+        if not limit.nullable:
+            found.append(_problem(values.isna(), "missing_value", f"{column} has no value"))
+        if limit.characters is not None:
+            too_long = (values.str.len() > limit.characters).fillna(False)
+            found.append(_problem(too_long, "value_too_long", f"{column} has more than {limit.characters} characters"))
+    return pd.concat(found, ignore_index=True)
+
+
+def _problem(where: pd.Series, reason: str, detail: str) -> pd.DataFrame:
+    row = where.index[where.astype(bool)]
+    return pd.DataFrame({"row": row.astype("int64"), "reason": reason, "detail": detail})
+
+
+def _without_owner(rows: pd.DataFrame, owners: pd.DataFrame) -> pd.DataFrame:
+    alone = rows.index.difference(owners["row"])
+    detail = "nobody refers to the row and there is no default owner"
+    return pd.DataFrame({"row": alone.astype("int64"), "reason": "no_owner", "detail": detail})
+
+
+def _rejected(rows: pd.DataFrame, bad: pd.DataFrame) -> pd.DataFrame:
+    source_id = rows["source_id"].take(bad["row"]).reset_index(drop=True)
+    frame = pd.concat([source_id, bad[["owner_id", "owner_rule", "reason", "detail"]].reset_index(drop=True)], axis=1)
+    return frame.astype(TEXT)

@@ -1,0 +1,79 @@
+"""The options of all verbs: command line over environment (PIPELINES_…) over defaults. The one reader of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipelines.table_move.errors import UsageProblem
+
+_DURATION = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_SIZE = {"": 1, "B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3}
+
+
+def duration(text: object) -> float:
+    """Seconds of `500ms`, `2s`, `5min`, `1h`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)", str(text).strip())
+    if match is None:
+        raise ValueError("a duration is a number and ms, s, min or h, such as 500ms or 5min")
+    return float(match[1]) * _DURATION[match[2]]
+
+
+def size(text: object) -> int:
+    """Bytes of `8MB`, `512kB`, `1000`."""
+    match = re.fullmatch(r"(\d+)\s*(B|kB|MB|GB)?", str(text).strip())
+    if match is None:
+        raise ValueError("a size is a number of bytes, or a number and kB, MB or GB, such as 8MB")
+    return int(match[1]) * _SIZE[match[2] or ""]
+
+
+Seconds = Annotated[float, BeforeValidator(duration)]
+Bytes = Annotated[int, BeforeValidator(size)]
+
+
+class Settings(BaseSettings):
+    """Frozen; the URL is secret and is shown nowhere."""
+
+    model_config = SettingsConfigDict(env_prefix="PIPELINES_", frozen=True, extra="ignore", populate_by_name=True)
+
+    database_url: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("database_url", "DATABASE_URL"), exclude=True
+    )
+    application_schema: str = Field(
+        "public", min_length=1, max_length=63, validation_alias=AliasChoices("schema", "PIPELINES_SCHEMA")
+    )
+    default_business: str | None = None
+    allow_dangling: bool = False
+    until: Literal["copy", "verify"] | None = None
+    grace: Seconds = Field("1s", validate_default=True)
+    max_write_pause: Seconds = Field("30s", validate_default=True)
+    batch_bytes: Bytes = Field("8MB", ge=1024, le=1024**3, validate_default=True)
+    workers: int = Field(2, ge=1, le=64)
+    lock_timeout: Seconds = Field("500ms", validate_default=True)
+    lock_wait: Seconds = Field("1min", validate_default=True)
+    report_dir: Path = Path("reports")
+
+    @classmethod
+    def read(cls, **given: object) -> Self:
+        """Settings from the options that were given (None: not given) and the environment. Raises UsageProblem."""
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as problem:
+            said = "; ".join(f"{_option(error['loc'])}: {error['msg']}" for error in problem.errors())
+            raise UsageProblem(
+                f"An option cannot be read: {said}.",
+                untouched="Nothing was read or written.",
+                next_step="--help shows the options and how they are written.",
+            ) from None
+
+    def shown(self) -> dict[str, object]:
+        """What the journal and the report keep: everything but the URL."""
+        return self.model_dump(mode="json")
+
+
+def _option(location: tuple[int | str, ...]) -> str:
+    return "--" + str(location[0] if location else "option").replace("_", "-").lower().removeprefix("pipelines-")

@@ -1,0 +1,92 @@
+"""The declaration of a move: which table goes where. Frozen values that check themselves; no database in sight."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The table to be retired. `columns` are read for the mapping; `not_carried` have no place in the target."""
+
+    table: str
+    key: str
+    columns: tuple[str, ...]
+    not_carried: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The table that replaces it: `key` is a uuid, `owner` the column of the owning tenant, `columns` are written."""
+
+    table: str
+    key: str
+    owner: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """The table of the tenants: `key` is a uuid, `label` what people call them."""
+
+    table: str
+    key: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Referencing:
+    """A table that refers to the source by value. Of `columns`, those that exist in the database are followed."""
+
+    table: str
+    key: str
+    owner: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """One table move.
+
+    namespace: the RFC 9562 namespace of the ids that the move makes.
+    transform: "package.module:function", a pure function from a frame with the column `source_id` and the source's
+        `columns` (all Arrow strings) to a frame with the target's `columns`, same index. Named, not imported, so that
+        a plan needs no pandas.
+    suites: the folder with the expectation suites, one JSON file per subject.
+    """
+
+    name: str
+    source: Source
+    target: Target
+    owner: Owner
+    references: tuple[Referencing, ...]
+    namespace: UUID
+    transform: str
+    suites: Path
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", self.name):
+            raise ValueError(f"a move's name is lower case letters, digits and _, at most 31: {self.name!r}")
+        if not re.fullmatch(r"[\w.]+:\w+", self.transform):
+            raise ValueError(f"transform is written package.module:function, not {self.transform!r}")
+        _distinct("source columns", (self.source.key, *self.source.columns))
+        _distinct("not_carried", (self.source.key, *self.source.not_carried))
+        _distinct("target columns", (self.target.key, self.target.owner, *self.target.columns))
+        for table in self.references:
+            _distinct(f"reference columns of {table.table}", (table.key, table.owner, *table.columns))
+
+    def key_in(self, schema: str) -> str:
+        """The journal's name of this move: its name, and the schema where that is not `public`."""
+        return self.name if schema == "public" else f"{self.name}@{schema}"
+
+
+def _distinct(what: str, names: Iterable[str]) -> None:
+    seen = list(names)
+    if len(set(seen)) != len(seen):
+        raise ValueError(f"{what} name one column twice: {', '.join(seen)}")
+    if not all(seen):
+        raise ValueError(f"{what} contain an empty name")

@@ -1,0 +1,76 @@
+"""Where a move stands, from the journal and the tables. Reads only, and creates nothing, not even the journal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg2 import extensions
+
+from pipelines.table_move.database import census, journal
+from pipelines.table_move.database.catalog import Located, locate
+from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.journal import MoveRow, RunRow
+from pipelines.table_move.database.lock import holder
+from pipelines.table_move.errors import Blocked
+from pipelines.table_move.spec import Move
+from pipelines.table_move.status import Milestone, Phase, State
+
+
+def look(database: Database, move: Move) -> dict[str, Any]:
+    """What `status` shows: the JSON keys of the contract, the lock's holder and the progress of the copy."""
+    key = move.key_in(database.schema)
+    with database.reading() as cursor:
+        row = journal.load(cursor, key) if journal.exists(cursor) else None
+        located = locate(cursor, move, database.schema, source_schema=row.retired_schema if row is not None else None)
+        if located.facts.source is None or located.facts.target is None:
+            raise Blocked(
+                f"There is no {database.schema}.{move.source.table} and {move.target.table} to look at.",
+                untouched="Nothing was written.",
+                next_step="Name the schema of the application with --schema; `plan` says what is missing.",
+            )
+        held_by = holder(cursor, key)
+        if row is None:
+            rows = census.source_rows(cursor, located.names)
+            return {"move": key, "state": state_of(None, None, held_by), "source_rows": rows, "lock_holder": held_by}
+        last = journal.last_run(cursor, key)
+        return {
+            "move": key,
+            "run_id": last.run_id,
+            "state": state_of(row, last, held_by),
+            "phase": last.phase,
+            **census.counts(cursor, located.names).as_dict(),
+            "rows_written": last.rows_written,
+            "references": asdict(census.reference_counts(cursor, located.names)),
+            "gate": (last.summary or {}).get("gate", {"passed": 0, "failed_critical": 0, "failed_warning": 0}),
+            "write_pause_ms": row.write_pause_ms,
+            "report": (last.summary or {}).get("report"),
+            "retired_schema": row.retired_schema,
+            "lock_holder": held_by,
+            "progress": _progress(cursor, key, located, last),
+            "error": last.error,
+        }
+
+
+def state_of(row: MoveRow | None, last: RunRow | None, held_by: dict[str, Any] | None) -> State:
+    """An attempt that says it is running is so only while somebody holds the lock."""
+    if row is None or last is None:
+        return State.RUNNING if held_by else State.NOT_STARTED
+    if held_by and last.state is State.RUNNING:
+        return State.RUNNING
+    if row.milestone is Milestone.CONFIRMED:
+        return State.DONE
+    return State.INTERRUPTED if last.state is State.RUNNING else last.state
+
+
+def _progress(cursor: extensions.cursor, key: str, located: Located, last: RunRow) -> dict[str, Any] | None:
+    """Rows copied, rows per second of this attempt, and the seconds that the rest of the copy will take."""
+    if last.state is not State.RUNNING or last.phase is not Phase.COPY:
+        return None
+    cursor.execute(located.names.query("census.copied"), {"run_id": last.run_id})
+    rows, of_this_run = cursor.fetchone()
+    seconds = max((datetime.now(UTC) - last.started_at).total_seconds(), 0.001)
+    left = max(census.source_rows(cursor, located.names) - rows, 0)
+    rate = of_this_run / seconds
+    return {"rows": rows, "rows_per_second": round(rate, 1), "seconds_left": round(left / rate, 1) if rate else None}

@@ -1,0 +1,72 @@
+"""What the report is written from and the JSON shows: counts of the move as it stands, plain values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from psycopg2 import extensions
+
+from pipelines import __version__
+from pipelines.table_move.database import census, journal
+from pipelines.table_move.database.catalog import Located
+from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.journal import CheckRow
+from pipelines.table_move.preflight import mapping_fingerprint
+from pipelines.table_move.quality import gate
+from pipelines.table_move.settings import Settings
+from pipelines.table_move.spec import Move
+from pipelines.table_move.status import Counts, Phase, ReferenceCounts, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How an attempt, or a check on its own (without a run_id), ended. `timings` are seconds per phase."""
+
+    run_id: int | None
+    state: State | str
+    phase: Phase
+    rows_written: int
+    timings: Mapping[str, float]
+    error: str | None
+
+
+def summarise(
+    cursor: extensions.cursor,
+    located: Located,
+    ending: Ending,
+    *,
+    checks: Sequence[CheckRow],
+    settings: Settings,
+    database: Database,
+) -> dict[str, Any]:
+    """The summary of a move as it stands; before there is a journal, of the source alone."""
+    names = located.names
+    row = journal.load(cursor, names.key) if journal.exists(cursor) else None
+    return {
+        "move": names.key,
+        "database": database.label,
+        "source_table": names.move.source.table,
+        "target_table": names.move.target.table,
+        **asdict(ending),
+        **(census.counts(cursor, names) if row else Counts(source_rows=census.source_rows(cursor, names))).as_dict(),
+        "references": asdict(census.reference_counts(cursor, names) if row else ReferenceCounts()),
+        "gate": asdict(gate.counted(newest(checks))),
+        "write_pause_ms": None if row is None or row.write_pause_ms is None else round(row.write_pause_ms, 1),
+        "retired_schema": None if row is None else row.retired_schema,
+        "owners": census.owner_counts(cursor, names) if row else [],
+        "not_carried": census.not_carried(cursor, names, located.facts),
+        "settings": settings.shown(),
+        "code_version": code_version(names.move),
+    }
+
+
+def newest(checks: Sequence[CheckRow]) -> list[CheckRow]:
+    """The last answer of each expectation: what a rehearsal said is overtaken by what was said later."""
+    return list({(check.suite, check.expectation): check for check in checks}.values())
+
+
+def code_version(move: Move) -> str:
+    """The version of the package, and of the mapping that it makes."""
+    return f"{__version__}+{mapping_fingerprint(move)}"

@@ -1,0 +1,34 @@
+-- name: build_claims
+-- How often each owner refers to each value: one grouping per column, which the planner sizes rightly.
+INSERT INTO pipelines.claim (move, source_id, owner_id, uses)
+SELECT {move}, c.value, c.owner_id, sum(c.uses) FROM (
+    {claims}
+) c GROUP BY c.value, c.owner_id;
+
+-- name: clear_claims
+-- The working table is empty between runs.
+DELETE FROM pipelines.claim WHERE move = {move};
+
+-- name: byte_ranges
+-- Where to cut the table so that no range holds much more than the given bytes, wide values counted unpacked.
+SELECT min(place)::text FROM (
+    SELECT s.ctid AS place, sum({source_bytes} + 64) OVER (ORDER BY s.ctid) / %(batch_bytes)s AS bucket FROM {source} s
+) cut GROUP BY bucket ORDER BY min(place);
+
+-- name: read
+-- The rows of one range with what decides about their owners. A LATERAL look-up keeps claims and map an index look-up.
+SELECT s.{source_key}::text, {source_columns}, {source_hash}, c.claims, {decided}
+FROM {source} s
+LEFT JOIN LATERAL (SELECT string_agg(c.owner_id || '=' || c.uses, ' ') AS claims FROM pipelines.claim c
+                   WHERE c.move = {move} AND c.source_id = s.{source_key}::text COLLATE "C" AND {claim_filter}) c ON true
+WHERE {selected};
+
+-- name: decided
+-- The owners that the map has for a source row already.
+(SELECT string_agg(m.owner_id || '=' || m.owner_rule || '=' || m.target_id, ' ') FROM pipelines.id_map m
+ WHERE m.move = {move} AND m.source_id = s.{source_key}::text COLLATE "C"
+   AND EXISTS (SELECT FROM {owners} o WHERE o.{owners_key} = m.owner_id))
+
+-- name: claimant_exists
+-- Claims of owners that are gone do not count.
+EXISTS (SELECT FROM {owners} o WHERE o.{owners_key} = c.owner_id)

@@ -1,0 +1,44 @@
+-- name: lock_source_and_references
+-- The first statement of the switch: from here readers go on and writers wait. One fixed order.
+LOCK TABLE {locked} IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: lock_target
+-- Writers of the target wait too. NOWAIT: this transaction already makes others wait, so it must not wait itself.
+LOCK TABLE {target} IN SHARE MODE NOWAIT;
+
+-- name: lock_for_retire
+-- The first statement of the retirement.
+LOCK TABLE {source} IN ACCESS EXCLUSIVE MODE;
+
+-- name: freeze
+-- From here the old table refuses writes, and says where to go.
+CREATE TRIGGER pipelines_frozen BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {source}
+FOR EACH STATEMENT EXECUTE FUNCTION pipelines.refuse_write({frozen_for});
+
+-- name: release
+-- A foreign key to the old table leaves.
+ALTER TABLE {table} DROP CONSTRAINT {constraint};
+
+-- name: record_release
+-- What left, to be put back.
+INSERT INTO pipelines.foreign_key (move, table_oid, table_name, constraint_name, definition, comment, validated, run_id)
+VALUES ({move}, %(table_oid)s, %(table_name)s, %(constraint_name)s, %(definition)s, %(comment)s, %(validated)s,
+        %(run_id)s) ON CONFLICT DO NOTHING;
+
+-- name: restore
+-- A foreign key comes back without a scan; VALIDATE follows on its own.
+ALTER TABLE {table} ADD CONSTRAINT {constraint} {definition} NOT VALID;
+
+-- name: released
+-- The foreign keys that left.
+SELECT table_oid, table_name, constraint_name, definition, comment, validated FROM pipelines.foreign_key
+WHERE move = {move} ORDER BY table_name, constraint_name;
+
+-- name: blockers
+-- Who holds or awaits locks on these tables, other than ourselves.
+SELECT DISTINCT a.pid, coalesce(nullif(a.application_name, ''), '(no name)'), l.relation::regclass::text, l.mode,
+       round(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.query_start)))::int
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'relation' AND l.relation = ANY (%(oids)s::oid[]) AND l.granted AND a.pid <> pg_backend_pid()
+  AND a.application_name <> %(ourselves)s
+ORDER BY 5 DESC, 1 LIMIT 5;

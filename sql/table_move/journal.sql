@@ -1,0 +1,232 @@
+-- name: create
+-- The journal, made once per database. All DDL is one transaction; the comment carries the version.
+CREATE SCHEMA pipelines;
+
+CREATE TABLE pipelines.move (
+    move           text PRIMARY KEY,
+    source_schema  text NOT NULL,
+    source_table   text NOT NULL,
+    source_oid     oid NOT NULL,
+    target_oid     oid NOT NULL,
+    milestone      text NOT NULL CHECK (milestone IN ('copying', 'switched', 'retired', 'confirmed')),
+    fence          bigint NOT NULL,
+    mapping        text NOT NULL,
+    default_owner  uuid,
+    retired_schema text,
+    write_pause_ms double precision
+);
+COMMENT ON TABLE pipelines.move IS 'One row per move: how far it is committed. fence is the run that may write.';
+
+CREATE TABLE pipelines.run (
+    run_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    move         text NOT NULL,
+    state        text NOT NULL CHECK (state IN ('running', 'interrupted', 'stopped', 'done', 'rolled_back', 'purged')),
+    phase        text NOT NULL,
+    started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at  timestamptz,
+    error        text,
+    code_version text NOT NULL,
+    settings     jsonb NOT NULL,
+    rows_written bigint NOT NULL DEFAULT 0,
+    timings      jsonb NOT NULL DEFAULT '{}',
+    summary      jsonb
+);
+COMMENT ON TABLE pipelines.run IS 'One row per attempt. settings hold no secret.';
+
+CREATE TABLE pipelines.batch (
+    batch_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id       bigint NOT NULL,
+    move         text NOT NULL,
+    phase        text NOT NULL,
+    range        text NOT NULL,
+    filenode     oid NOT NULL,
+    rows         bigint NOT NULL,
+    committed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX batch_move ON pipelines.batch (move);
+COMMENT ON TABLE pipelines.batch IS
+    'One row per committed batch. range: the ctids [from, to) it read, valid for that filenode of the source.';
+
+CREATE TABLE pipelines.id_map (
+    move        text NOT NULL,
+    source_id   text COLLATE "C" NOT NULL,
+    owner_id    uuid NOT NULL,
+    target_id   uuid NOT NULL,
+    disposition text NOT NULL CHECK (disposition IN ('inserted', 'already_present', 'adopted', 'conflict')),
+    owner_rule  text NOT NULL CHECK (owner_rule IN ('present', 'owners_file', 'references', 'default', 'copy')),
+    loaded      boolean NOT NULL DEFAULT true,
+    source_hash bytea NOT NULL,
+    target_hash bytea NOT NULL,
+    run_id      bigint NOT NULL,
+    PRIMARY KEY (move, source_id, owner_id),
+    UNIQUE (move, target_id)
+);
+COMMENT ON TABLE pipelines.id_map IS
+    'One row per source row and owner. loaded: the target row is one that this move inserted.';
+
+CREATE TABLE pipelines.rejected (
+    move       text NOT NULL,
+    source_id  text COLLATE "C" NOT NULL,
+    owner_id   uuid,
+    owner_rule text,
+    reason     text NOT NULL,
+    detail     text NOT NULL,
+    run_id     bigint NOT NULL,
+    UNIQUE (move, source_id, owner_id)
+);
+
+CREATE TABLE pipelines.reference_change (
+    change_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    move        text NOT NULL,
+    table_name  text NOT NULL,
+    row_key     text NOT NULL,
+    column_name text NOT NULL,
+    old_value   text NOT NULL,
+    new_value   text NOT NULL,
+    run_id      bigint NOT NULL
+);
+CREATE INDEX reference_change_move ON pipelines.reference_change (move);
+
+CREATE TABLE pipelines.check_result (
+    run_id           bigint NOT NULL,
+    phase            text NOT NULL,
+    suite            text NOT NULL,
+    expectation      text NOT NULL,
+    severity         text NOT NULL,
+    success          boolean NOT NULL,
+    observed         text,
+    unexpected_count bigint NOT NULL,
+    reason           text NOT NULL,
+    samples          jsonb NOT NULL DEFAULT '[]',
+    error            text,
+    seconds          double precision NOT NULL,
+    PRIMARY KEY (run_id, phase, suite, expectation)
+);
+
+CREATE TABLE pipelines.claim (
+    move       text NOT NULL,
+    source_id  text COLLATE "C" NOT NULL,
+    owner_id   uuid NOT NULL,
+    uses       bigint NOT NULL
+);
+CREATE INDEX claim_source ON pipelines.claim (move, source_id);
+COMMENT ON TABLE pipelines.claim IS 'Working table: how often each owner refers to each value. Empty between runs.';
+
+CREATE TABLE pipelines.foreign_key (
+    move            text NOT NULL,
+    table_oid       oid NOT NULL,
+    table_name      text NOT NULL,
+    constraint_name text NOT NULL,
+    definition      text NOT NULL,
+    comment         text,
+    validated       boolean NOT NULL,
+    run_id          bigint NOT NULL,
+    PRIMARY KEY (move, table_oid, constraint_name)
+);
+COMMENT ON TABLE pipelines.foreign_key IS 'Foreign keys to the old table that the cutover took away, to be put back.';
+
+CREATE FUNCTION pipelines.refuse_write() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'table % is frozen: its rows live in % now', TG_TABLE_NAME, TG_ARGV[0]
+        USING ERRCODE = '55000',
+              HINT = 'Write to ' || TG_ARGV[0] || ' instead. The new ids stand in pipelines.id_map.';
+END
+$$;
+
+COMMENT ON SCHEMA pipelines IS 'table move journal, version 1';
+
+-- name: version
+-- The comment of the journal's schema, or no row where there is no journal.
+SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'pipelines';
+
+-- name: load
+-- How far a move is committed.
+SELECT milestone, fence, source_oid, target_oid, mapping, default_owner::text, retired_schema, write_pause_ms
+FROM pipelines.move WHERE move = %(move)s;
+
+-- name: last_run
+-- The newest attempt of a move.
+SELECT run_id, state, phase, started_at, finished_at, error, rows_written, timings, summary
+FROM pipelines.run WHERE move = %(move)s AND (%(run_id)s IS NULL OR run_id = %(run_id)s)
+ORDER BY run_id DESC LIMIT 1;
+
+-- name: begin
+-- A new attempt.
+INSERT INTO pipelines.run (move, state, phase, code_version, settings)
+VALUES (%(move)s, 'running', %(phase)s, %(code_version)s, %(settings)s) RETURNING run_id;
+
+-- name: note_idle_run
+-- An attempt that found nothing to do: its own row, finished at once, and nothing else.
+INSERT INTO pipelines.run (move, state, phase, finished_at, code_version, settings, summary)
+VALUES (%(move)s, 'done', %(phase)s, clock_timestamp(), %(code_version)s, %(settings)s, %(summary)s) RETURNING run_id;
+
+-- name: abandon
+-- Attempts that ended without a word were interrupted.
+UPDATE pipelines.run SET state = 'interrupted', finished_at = clock_timestamp()
+WHERE move = %(move)s AND state = 'running' AND run_id <> %(run_id)s;
+
+-- name: take_over
+-- Open the move, or take it over: from here only this run may write.
+INSERT INTO pipelines.move (move, source_schema, source_table, source_oid, target_oid, milestone, fence, mapping,
+                            default_owner)
+VALUES (%(move)s, %(source_schema)s, %(source_table)s, %(source_oid)s, %(target_oid)s, 'copying', %(run_id)s,
+        %(mapping)s, %(default_owner)s)
+ON CONFLICT (move) DO UPDATE SET fence = excluded.fence,
+    default_owner = coalesce(excluded.default_owner, pipelines.move.default_owner);
+
+-- name: hold_fence
+-- In every writing transaction: a row only while no other run has taken over, which then has to wait for this commit.
+SELECT 1 FROM pipelines.move WHERE move = %(move)s AND fence = %(run_id)s FOR SHARE;
+
+-- name: reach
+-- Commit a milestone together with the work it stands for; a row only along an allowed transition.
+UPDATE pipelines.move SET milestone = %(milestone)s, retired_schema = coalesce(%(retired_schema)s, retired_schema),
+    write_pause_ms = coalesce(%(write_pause_ms)s, write_pause_ms)
+WHERE move = %(move)s AND fence = %(run_id)s AND milestone = ANY (%(from)s);
+
+-- name: enter_phase
+-- The phase that an attempt is in.
+UPDATE pipelines.run SET phase = %(phase)s WHERE run_id = %(run_id)s;
+
+-- name: note_pause
+-- How long writers had to wait, measured from the locks to the answered commit.
+UPDATE pipelines.move SET write_pause_ms = %(write_pause_ms)s WHERE move = %(move)s AND fence = %(run_id)s;
+
+-- name: finish
+-- The end of an attempt.
+UPDATE pipelines.run SET state = %(state)s, phase = %(phase)s, finished_at = clock_timestamp(), error = %(error)s,
+    rows_written = %(rows_written)s, timings = %(timings)s, summary = %(summary)s
+WHERE run_id = %(run_id)s;
+
+-- name: add_batch
+-- One line per committed batch, in its own transaction.
+INSERT INTO pipelines.batch (run_id, move, phase, range, filenode, rows)
+VALUES (%(run_id)s, %(move)s, %(phase)s, %(range)s, %(filenode)s, %(rows)s);
+
+-- name: committed_ranges
+-- The ranges of the source that are copied, as far as it was not rewritten since.
+SELECT range, rows FROM pipelines.batch WHERE move = %(move)s AND phase = 'copy' AND filenode = %(filenode)s;
+
+-- name: add_check
+-- One line per expectation.
+INSERT INTO pipelines.check_result (run_id, phase, suite, expectation, severity, success, observed, unexpected_count,
+                                    reason, samples, error, seconds)
+VALUES (%(run_id)s, %(phase)s, %(suite)s, %(expectation)s, %(severity)s, %(success)s, %(observed)s,
+        %(unexpected_count)s, %(reason)s, %(samples)s, %(error)s, %(seconds)s)
+ON CONFLICT (run_id, phase, suite, expectation) DO UPDATE SET severity = excluded.severity,
+    success = excluded.success, observed = excluded.observed, unexpected_count = excluded.unexpected_count,
+    reason = excluded.reason, samples = excluded.samples, error = excluded.error, seconds = excluded.seconds;
+
+-- name: checks
+-- The expectations of a run, in the order of their phases.
+SELECT phase, suite, expectation, severity, success, observed, unexpected_count, reason, samples, error, seconds
+FROM pipelines.check_result WHERE run_id = %(run_id)s
+ORDER BY array_position(ARRAY['verify', 'cutover', 'confirm'], phase), suite, severity, expectation;
+
+-- name: lock_holder
+-- The session that holds the advisory lock of this move, if any.
+SELECT a.pid, a.application_name, a.client_addr::text, a.backend_start
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.classid = %(class)s::bigint::oid AND l.objid = %(object)s::bigint::oid;
