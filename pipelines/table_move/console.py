@@ -136,7 +136,11 @@ def _logger(log_format: str, verbose: bool) -> Any:
 
     import structlog
 
-    renderer = structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     level = logging.INFO if verbose or log_format == "json" else logging.ERROR
     return structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),

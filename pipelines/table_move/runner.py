@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.table_move.database import cutover, journal
 from pipelines.table_move.database.attempt import Attempt, Watch
 from pipelines.table_move.database.catch_up import catch_up
-from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.connect import Database, told_by_sqlstate
 from pipelines.table_move.database.copy import clear_claims, copy
 from pipelines.table_move.database.journal import CheckRow
 from pipelines.table_move.database.lock import exclusive
@@ -208,7 +208,8 @@ def _attempt(
     """An attempt with its row in the journal, which says how it ended however it ends."""
     going = _open(database, move, settings, watch, plan, suites)
     try:
-        yield going
+        with told_by_sqlstate():
+            yield going
     except MoveError as problem:
         state = State.INTERRUPTED if isinstance(problem, Interrupted) or problem.retryable else State.STOPPED
         problem.summary = _tell(going, state, problem.happened)

@@ -152,7 +152,7 @@ def _stage_rows(
                 references.append(random.choice(shared))
             elif kind < 0.22:
                 # Now and then a stage uses another business's row: nothing stopped it.
-                foreign = random.random() < 0.05
+                foreign = number % 16 == 3
                 references.append(newer[home if not foreign else (home + 1) % len(businesses)][0])
             else:
                 references.append(ids[random.choice(own)] if own else random.choice(ids))

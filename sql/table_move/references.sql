@@ -61,5 +61,5 @@ WHERE c.move = {move} AND c.change_id > %(mark)s AND r.value IS DISTINCT FROM c.
 -- Changed references whose new value is no target row of the same owner.
 SELECT count(*) FROM pipelines.reference_change c
 JOIN ({references}) r ON r.table_name = c.table_name AND r.row_key = c.row_key AND r.column_name = c.column_name
-LEFT JOIN {target} t ON t.{target_key}::text COLLATE "C" = c.new_value AND t.{target_owner} = r.owner_id
+LEFT JOIN {target} t ON t.{target_key} = c.new_value::uuid AND t.{target_owner} = r.owner_id
 WHERE c.move = {move} AND c.change_id > %(mark)s AND t.{target_key} IS NULL;

@@ -30,6 +30,7 @@ _PINS = (
     "SET standard_conforming_strings = on",
     "SET DateStyle = 'ISO, YMD'",
     "SET TimeZone = 'UTC'",
+    "SET jit = off",  # it costs more than it saves where statements are many and their sizes known badly
 )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import tenacity
-from psycopg2 import errors, extensions, sql
+from psycopg2 import InterfaceError, OperationalError, errors, extensions, sql
 
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
@@ -115,22 +115,32 @@ def _switch_once(attempt: Attempt, check: Callable[[], None]) -> Switched:
     with _locking(attempt, deadline=settings.max_write_pause) as cursor:
         locked = [names.source, *(names.table(table.table) for table in names.references)]
         cursor.execute(names.query("cutover.lock_source_and_references", locked=sql.SQL(", ").join(locked)))
-        started = time.monotonic()
-        pause = _Pause(started + settings.max_write_pause)
-        attempt.hold_fence(cursor)
-        written = catch_up(attempt, patience=attempt.lock_timeout)
-        pause.still_within()
-        _lock_target(cursor, attempt)
-        check()
-        pause.still_within()
-        written += rewire(cursor, attempt)
-        cursor.execute(names.query("cutover.freeze", frozen_for=sql.Literal(names.frozen_names)))
-        journal.reach(cursor, names.key, attempt.run_id, Milestone.SWITCHED)
-        pause.still_within()
-    milliseconds = (time.monotonic() - started) * 1000
+        pause = _Pause(settings.max_write_pause)
+        with _ended_by_the_server(pause):
+            attempt.hold_fence(cursor)
+            written = catch_up(attempt, patience=attempt.lock_timeout)
+            pause.still_within()
+            _lock_target(cursor, attempt)
+            check()
+            pause.still_within()
+            written += rewire(cursor, attempt)
+            cursor.execute(names.query("cutover.freeze", frozen_for=sql.Literal(names.frozen_names)))
+            journal.reach(cursor, names.key, attempt.run_id, Milestone.SWITCHED)
+            pause.still_within()
+    milliseconds = pause.milliseconds
     with attempt.database.writing() as cursor:
         journal.note_pause(cursor, names.key, attempt.run_id, milliseconds)
     return Switched(pause_ms=milliseconds, rows_written=written)
+
+
+@contextmanager
+def _ended_by_the_server(pause: _Pause) -> Iterator[None]:
+    """The server's own deadline shows as a lost connection or a cancelled statement: tell it as what it is."""
+    try:
+        yield
+    except (OperationalError, InterfaceError):
+        pause.still_within()
+        raise
 
 
 def retire(attempt: Attempt) -> str:
@@ -163,11 +173,16 @@ def rewire_late(attempt: Attempt) -> int:
 class _Pause:
     """The bound on the writers' pause, on this side; the server has its own (see `_locking`)."""
 
-    def __init__(self, ends: float) -> None:
-        self._ends = ends
+    def __init__(self, seconds: float) -> None:
+        self._started = time.monotonic()
+        self._seconds = seconds
+
+    @property
+    def milliseconds(self) -> float:
+        return (time.monotonic() - self._started) * 1000
 
     def still_within(self) -> None:
-        if time.monotonic() > self._ends:
+        if self.milliseconds > self._seconds * 1000:
             raise NotInTime(
                 "Writers would have had to wait longer than --max-write-pause allows.",
                 untouched=_OLD_WORLD,

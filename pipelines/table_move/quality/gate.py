@@ -125,13 +125,22 @@ def _engine(gx: Any, database: Database, cursor: extensions.cursor) -> Iterator[
     )
     engine = source.get_execution_engine().engine
     engine.dispose()  # what was opened before the listeners is neither pinned nor on the snapshot
-    event.listen(engine, "connect", lambda connection, _: pin(connection))
+    event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(_use(snapshot)))
     event.listen(engine, "before_cursor_execute", _columns_only, retval=True)
     try:
         yield source
     finally:
         engine.dispose()
+
+
+def _prepare(connection: extensions.connection, _: object) -> None:
+    pin(connection)
+    with connection.cursor() as cursor:
+        # A failing-row query ends in LIMIT, which makes the planner believe that the first row comes soon; where all
+        # is well there is none, and a nested loop over whole tables takes minutes.
+        cursor.execute("SET enable_nestloop = off")
+    connection.commit()  # or the pool's rollback would take the settings back
 
 
 def _use(snapshot: str) -> str:
