@@ -201,12 +201,12 @@ def _default_owner(
     if len(found) == 1:
         return found[0], []
     what = "no owner" if not found else "more than one owner"
-    remedy = f"SELECT {names.move.owner.key}, {names.move.owner.label} FROM {names.schema}.{names.move.owner.table};"
     return None, [
         Blocker(
             code="unknown_default_owner",
             message=f"There is {what} with the id or name {given!r}.",
-            remedy=f"Choose one: {remedy}",
+            remedy=f"Choose one of {names.schema}.{names.move.owner.table}, by {names.move.owner.key} or "
+            f"{names.move.owner.label}.",
         )
     ]
 

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from pipelines.table_move.database import cutover, journal
+from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt, Watch
-from pipelines.table_move.database.catch_up import catch_up
 from pipelines.table_move.database.connect import Database, told_by_sqlstate
-from pipelines.table_move.database.copy import clear_claims, copy
-from pipelines.table_move.database.journal import CheckRow
 from pipelines.table_move.database.lock import exclusive
-from pipelines.table_move.errors import GateClosed, Interrupted, MoveError, NotInTime
+from pipelines.table_move.errors import Interrupted, MoveError
+from pipelines.table_move.phases import Outcome, Phases
 from pipelines.table_move.preflight import Plan, make_plan, mapping_fingerprint
-from pipelines.table_move.quality import gate
-from pipelines.table_move.quality.gate import Standing
 from pipelines.table_move.quality.report import Facts, write_report
 from pipelines.table_move.quality.suites import Suite, read_suites
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Milestone, Phase, State
 from pipelines.table_move.summary import Ending, code_version, summarise
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How an attempt ended: its id, its state, the summary that report and JSON show, and where the report is."""
-
-    run_id: int
-    state: State
-    summary: Mapping[str, Any]
-    report: Path
-    nothing_to_do: bool = False
 
 
 def run(
@@ -59,152 +41,17 @@ def run(
                 if settings.until == "verify":
                     return going.stopped()
                 going.switch()
-                going.grace()
             if going.before(Milestone.RETIRED):
+                going.grace()
                 going.retire()
             going.confirm()
             return going.done()
 
 
-@dataclass
-class _Going:
-    """An attempt under way: the phases of the runbook, and what they add up to."""
-
-    attempt: Attempt
-    plan: Plan
-    suites: Sequence[Suite]
-    milestone: Milestone
-    phase: Phase = Phase.PREFLIGHT
-    rows_written: int = 0
-    timings: dict[str, float] = field(default_factory=dict)
-    checks: list[CheckRow] = field(default_factory=list)
-
-    def before(self, milestone: Milestone) -> bool:
-        order = list(Milestone)
-        return order.index(self.milestone) < order.index(milestone)
-
-    def copy(self) -> None:
-        with self._in(Phase.COPY):
-            gate.warm_up()
-            self.rows_written += copy(self.attempt)
-
-    def verify(self) -> None:
-        """A rehearsal: what moved during the copy is settled, and the gate is asked before anybody has to wait."""
-        with self._in(Phase.VERIFY):
-            self.rows_written += catch_up(self.attempt)
-            self._check(self.suites)
-
-    def switch(self) -> None:
-        with self._in(Phase.CUTOVER):
-            cutover.release(self.attempt)
-            try:
-                switched = cutover.switch(self.attempt, lambda: self._check(self.suites))
-            except (GateClosed, NotInTime):
-                cutover.restore(self.attempt)
-                raise
-            self.rows_written += switched.rows_written
-            self.attempt.watch.say("switched", write_pause_ms=round(switched.pause_ms))
-        self.milestone = Milestone.SWITCHED
-
-    def grace(self) -> None:
-        """Whoever read an old id just before the switch can still look it up."""
-        with self._in(Phase.GRACE):
-            time.sleep(self.attempt.settings.grace)
-
-    def retire(self) -> None:
-        with self._in(Phase.RETIRE):
-            schema = cutover.retire(self.attempt)
-            self._source_is_in(schema)
-        self.milestone = Milestone.RETIRED
-
-    def confirm(self) -> None:
-        with self._in(Phase.CONFIRM):
-            self.rows_written += cutover.rewire_late(self.attempt)
-            self._check([suite for suite in self.suites if suite.subject in ("references", "reconciliation")])
-            clear_claims(self.attempt)
-            if self.before(Milestone.CONFIRMED):
-                with self.attempt.database.writing() as cursor:
-                    journal.reach(cursor, self.attempt.names.key, self.attempt.run_id, Milestone.CONFIRMED)
-        self.milestone = Milestone.CONFIRMED
-
-    def done(self) -> Outcome:
-        return self._end(State.DONE)
-
-    def stopped(self) -> Outcome:
-        return self._end(State.STOPPED)
-
-    def failed(self, state: State, error: str) -> Outcome:
-        return self._end(state, error=error)
-
-    def _end(self, state: State, *, error: str | None = None) -> Outcome:
-        attempt = self.attempt
-        with attempt.database.reading() as cursor:
-            summary = summarise(
-                cursor,
-                attempt.located,
-                Ending(
-                    run_id=attempt.run_id,
-                    state=state,
-                    phase=self.phase,
-                    rows_written=self.rows_written,
-                    timings=self.timings,
-                    error=error,
-                ),
-                checks=self.checks,
-                settings=attempt.settings,
-                database=attempt.database,
-            )
-        with attempt.database.writing() as cursor:
-            journal.finish(
-                cursor,
-                attempt.run_id,
-                state=state,
-                phase=self.phase,
-                error=error,
-                rows_written=self.rows_written,
-                timings=self.timings,
-                summary=summary,
-            )
-        report = write_report(Facts(summary=summary, checks=self.checks), attempt.settings.report_dir)
-        return Outcome(run_id=attempt.run_id, state=state, summary={**summary, "report": str(report)}, report=report)
-
-    def _check(self, suites: Sequence[Suite]) -> None:
-        attempt = self.attempt
-        standing = Standing(
-            switched=self.milestone is not Milestone.COPYING,
-            settled=self.milestone is Milestone.CONFIRMED,
-            dangling_allowed=attempt.settings.allow_dangling,
-        )
-        rows = gate.run_suites(attempt.database, attempt.names, suites, phase=self.phase, standing=standing)
-        with attempt.database.writing() as cursor:
-            attempt.hold_fence(cursor)
-            journal.add_checks(cursor, attempt.run_id, rows)
-        self.checks = [row for row in self.checks if row.phase != self.phase] + rows
-        gate.require_open(rows)
-
-    def _source_is_in(self, schema: str) -> None:
-        located = self.attempt.located
-        self.attempt = replace(
-            self.attempt, located=replace(located, names=replace(located.names, source_schema=schema))
-        )
-
-    @contextmanager
-    def _in(self, phase: Phase) -> Iterator[None]:
-        self.phase = phase
-        self.attempt.watch.phase(phase)
-        with self.attempt.database.writing() as cursor:
-            journal.enter_phase(cursor, self.attempt.run_id, phase)
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.timings[phase] = round(time.monotonic() - started, 3)
-
-
 @contextmanager
 def _attempt(
     database: Database, move: Move, settings: Settings, watch: Watch, plan: Plan, suites: Sequence[Suite]
-) -> Iterator[_Going]:
+) -> Iterator[Phases]:
     """An attempt with its row in the journal, which says how it ended however it ends."""
     going = _open(database, move, settings, watch, plan, suites)
     try:
@@ -219,7 +66,7 @@ def _attempt(
         raise
 
 
-def _tell(going: _Going, state: State, error: str) -> Mapping[str, Any] | None:
+def _tell(going: Phases, state: State, error: str) -> Mapping[str, Any] | None:
     """Note how the attempt ended, as far as the database can still be told, and write its report."""
     try:
         return going.failed(state, error).summary
@@ -231,7 +78,7 @@ def _tell(going: _Going, state: State, error: str) -> Mapping[str, Any] | None:
 
 def _open(
     database: Database, move: Move, settings: Settings, watch: Watch, plan: Plan, suites: Sequence[Suite]
-) -> _Going:
+) -> Phases:
     key, facts = move.key_in(database.schema), plan.located.facts
     with database.writing() as cursor:
         if not plan.journal_exists:
@@ -259,7 +106,7 @@ def _open(
         watch=watch,
     )
     milestone = plan.row.milestone if plan.row is not None else Milestone.COPYING
-    return _Going(attempt=attempt, plan=plan, suites=suites, milestone=milestone)
+    return Phases(attempt=attempt, suites=suites, milestone=milestone)
 
 
 def _nothing_to_do(database: Database, move: Move, settings: Settings, plan: Plan) -> Outcome:

@@ -31,8 +31,13 @@ ALTER TABLE {table} ADD CONSTRAINT {constraint} {definition} NOT VALID;
 
 -- name: released
 -- The foreign keys that left.
-SELECT table_oid, table_name, constraint_name, definition, comment, validated FROM pipelines.foreign_key
+SELECT table_name, constraint_name, definition, comment, validated FROM pipelines.foreign_key
 WHERE move = {move} ORDER BY table_name, constraint_name;
+
+-- name: forget_release
+-- It is back.
+DELETE FROM pipelines.foreign_key
+WHERE move = {move} AND table_name = %(table_name)s AND constraint_name = %(constraint_name)s;
 
 -- name: blockers
 -- Who holds or awaits locks on these tables, other than ourselves.

@@ -1,4 +1,4 @@
-"""The fingerprint of a row: SHA-256 over its columns, each with its length in front. SQL computes the same (names.py)."""
+"""The fingerprint of a row: SHA-256 over its columns, each with its length in front. SQL has the same (names.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Name-based UUIDs, version 8 over SHA-256 (RFC 9562, appendix B.2). The same ids on every machine, and in plain SQL."""
+"""Name-based UUIDs, version 8 over SHA-256 (RFC 9562, appendix B.2): the same on every machine, and in plain SQL."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def _tables(move: Move, facts: Facts) -> Iterator[Blocker]:
             yield Blocker(
                 code="unsupported_table",
                 message=f"{facts.schema}.{name} is not a plain, logged, unpartitioned table without children.",
-                remedy=f"Make {facts.schema}.{name} a plain logged table (ALTER TABLE … SET LOGGED), or move it by hand.",
+                remedy=f"Make {facts.schema}.{name} a plain logged table (SET LOGGED), or move it by hand.",
             )
     if facts.source is not None and not facts.source_key_is_unique:
         yield Blocker(

@@ -1,0 +1,168 @@
+"""The phases of a run: each does its part, notes it in the journal, and leaves what its resume needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.table_move.database import cutover, foreign_keys, journal
+from pipelines.table_move.database.attempt import Attempt
+from pipelines.table_move.database.catch_up import catch_up
+from pipelines.table_move.database.copy import clear_claims, copy
+from pipelines.table_move.database.journal import CheckRow
+from pipelines.table_move.errors import GateClosed, NotInTime
+from pipelines.table_move.quality import gate
+from pipelines.table_move.quality.gate import Standing
+from pipelines.table_move.quality.report import Facts, write_report
+from pipelines.table_move.quality.suites import Suite
+from pipelines.table_move.status import Milestone, Phase, State
+from pipelines.table_move.summary import Ending, summarise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How an attempt ended: its id, its state, the summary that report and JSON show, and where the report is."""
+
+    run_id: int
+    state: State
+    summary: Mapping[str, Any]
+    report: Path
+    nothing_to_do: bool = False
+
+
+@dataclass
+class Phases:
+    """An attempt under way: the phases of the runbook, and what they add up to."""
+
+    attempt: Attempt
+    suites: Sequence[Suite]
+    milestone: Milestone
+    phase: Phase = Phase.PREFLIGHT
+    rows_written: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
+    checks: list[CheckRow] = field(default_factory=list)
+
+    def before(self, milestone: Milestone) -> bool:
+        order = list(Milestone)
+        return order.index(self.milestone) < order.index(milestone)
+
+    def copy(self) -> None:
+        with self._in(Phase.COPY):
+            gate.warm_up()
+            self.rows_written += copy(self.attempt)
+
+    def verify(self) -> None:
+        """A rehearsal: what moved during the copy is settled, and the gate is asked before anybody has to wait."""
+        with self._in(Phase.VERIFY):
+            self.rows_written += catch_up(self.attempt)
+            self._check(self.suites)
+
+    def switch(self) -> None:
+        with self._in(Phase.CUTOVER):
+            foreign_keys.release(self.attempt)
+            try:
+                switched = cutover.switch(self.attempt, lambda: self._check(self.suites))
+            except (GateClosed, NotInTime):
+                foreign_keys.restore(self.attempt)
+                raise
+            self.rows_written += switched.rows_written
+            self.attempt.watch.say("switched", write_pause_ms=round(switched.pause_ms))
+        self.milestone = Milestone.SWITCHED
+
+    def grace(self) -> None:
+        """Whoever read an old id just before the switch can still look it up."""
+        with self._in(Phase.GRACE):
+            time.sleep(self.attempt.settings.grace)
+
+    def retire(self) -> None:
+        with self._in(Phase.RETIRE):
+            schema = cutover.retire(self.attempt)
+            self._source_is_in(schema)
+        self.milestone = Milestone.RETIRED
+
+    def confirm(self) -> None:
+        with self._in(Phase.CONFIRM):
+            self.rows_written += cutover.rewire_late(self.attempt)
+            self._check([suite for suite in self.suites if suite.subject in ("references", "reconciliation")])
+            clear_claims(self.attempt)
+            if self.before(Milestone.CONFIRMED):
+                with self.attempt.database.writing() as cursor:
+                    journal.reach(cursor, self.attempt.names.key, self.attempt.run_id, Milestone.CONFIRMED)
+        self.milestone = Milestone.CONFIRMED
+
+    def done(self) -> Outcome:
+        return self._end(State.DONE)
+
+    def stopped(self) -> Outcome:
+        return self._end(State.STOPPED)
+
+    def failed(self, state: State, error: str) -> Outcome:
+        return self._end(state, error=error)
+
+    def _end(self, state: State, *, error: str | None = None) -> Outcome:
+        attempt = self.attempt
+        with attempt.database.reading() as cursor:
+            summary = summarise(
+                cursor,
+                attempt.located,
+                Ending(
+                    run_id=attempt.run_id,
+                    state=state,
+                    phase=self.phase,
+                    rows_written=self.rows_written,
+                    timings=self.timings,
+                    error=error,
+                ),
+                checks=self.checks,
+                settings=attempt.settings,
+                database=attempt.database,
+            )
+        with attempt.database.writing() as cursor:
+            journal.finish(
+                cursor,
+                attempt.run_id,
+                state=state,
+                phase=self.phase,
+                error=error,
+                rows_written=self.rows_written,
+                timings=self.timings,
+                summary=summary,
+            )
+        report = write_report(Facts(summary=summary, checks=self.checks), attempt.settings.report_dir)
+        return Outcome(run_id=attempt.run_id, state=state, summary={**summary, "report": str(report)}, report=report)
+
+    def _check(self, suites: Sequence[Suite]) -> None:
+        attempt = self.attempt
+        standing = Standing(
+            switched=self.milestone is not Milestone.COPYING,
+            settled=self.milestone is Milestone.CONFIRMED,
+            dangling_allowed=attempt.settings.allow_dangling,
+        )
+        rows = gate.run_suites(attempt.database, attempt.names, suites, phase=self.phase, standing=standing)
+        with attempt.database.writing() as cursor:
+            attempt.hold_fence(cursor)
+            journal.add_checks(cursor, attempt.run_id, rows)
+        self.checks = [row for row in self.checks if row.phase != self.phase] + rows
+        gate.require_open(rows)
+
+    def _source_is_in(self, schema: str) -> None:
+        located = self.attempt.located
+        self.attempt = replace(
+            self.attempt, located=replace(located, names=replace(located.names, source_schema=schema))
+        )
+
+    @contextmanager
+    def _in(self, phase: Phase) -> Iterator[None]:
+        self.phase = phase
+        self.attempt.watch.phase(phase)
+        with self.attempt.database.writing() as cursor:
+            journal.enter_phase(cursor, self.attempt.run_id, phase)
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings[phase] = round(time.monotonic() - started, 3)
