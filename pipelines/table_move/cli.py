@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -12,14 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.table_move.errors import (
-    EXIT_BUG,
-    EXIT_CODES,
-    Blocked,
-    Interrupted,
-    MoveError,
-    UsageProblem,
-)
+from pipelines.table_move.errors import EXIT_CODES, Blocked, Bug, MoveError, UsageProblem
+from pipelines.table_move.signals import Signalled, signals
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Counts, GateCounts, Phase, ReferenceCounts, State
 
@@ -335,62 +328,36 @@ def _verb(
 ) -> None:
     """Do the work of a verb, answer, and exit with the code of the contract."""
     from pipelines.table_move.console import Console
+    from pipelines.table_move.database.connect import told_by_sqlstate
 
     console = Console(as_json=as_json, log_format=log_format, verbose=verbose)
-    document: Mapping[str, Any] = {**_EMPTY, "move": move.name}
+    document: dict[str, Any] = {**_EMPTY, "move": move.name}
     code = 0
-    with _signals():
+    with signals() as received:
         try:
             if log_format not in ("text", "json"):
                 raise UsageProblem(f"--log-format is text or json, not {log_format!r}.", untouched="Nothing was done.")
             call = _prepare(options, console, demo, create_demo=create_demo)
-            with console:
-                try:
-                    document = _guarded(work, call)
-                except MoveError as problem:
-                    console.problem(problem)
-                    code, document = problem.exit_code, _told(problem, {**document, "database": call.database.label})
-        except MoveError as problem:
+            document["database"] = call.database.label
+            received.cancel = call.database.cancel
+            with console, told_by_sqlstate():
+                document |= work(call)
+        except (Exception, Signalled) as caught:
+            problem = received.told() if received.came is not None else caught
+            if not isinstance(problem, MoveError):
+                traceback.print_exception(problem, file=sys.stderr)
+                problem = Bug(type(problem).__name__)
             console.problem(problem)
-            code, document = problem.exit_code, _told(problem, document)
-        except Exception as problem:
-            traceback.print_exc(file=sys.stderr)
-            sys.stderr.write("\nThis is a bug. What was committed stays; `status` shows where the move stands.\n")
-            code, document = EXIT_BUG, {**document, "error": f"bug: {type(problem).__name__}"}
+            code = problem.exit_code
+            document |= _told(problem, caught)
     console.answer(document)
     raise typer.Exit(code)
 
 
-def _guarded(work: Callable[[_Call], Mapping[str, Any]], call: _Call) -> Mapping[str, Any]:
-    from pipelines.table_move.database.connect import told_by_sqlstate
-
-    with told_by_sqlstate():
-        return work(call)
-
-
-def _told(problem: MoveError, document: Mapping[str, Any]) -> dict[str, Any]:
-    blockers = [asdict(blocker) for blocker in problem.blockers] if isinstance(problem, Blocked) else []
-    return {**document, "blockers": blockers, **(problem.summary or {}), "error": problem.happened}
-
-
-class _signals:  # noqa: N801  reads as a statement: with _signals():
-    """SIGINT and SIGTERM end a verb like any other problem: transactions rolled back, the end noted."""
-
-    def __enter__(self) -> None:
-        self._before = {number: signal.signal(number, self._raise) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    @staticmethod
-    def _raise(number: int, _: object) -> None:
-        raise Interrupted(
-            f"Interrupted by {signal.Signals(number).name}.",
-            signal_number=number,
-            untouched="What was committed stays; the open transactions were rolled back.",
-            next_step="Run the same command again: it goes on where it stopped.",
-        )
+def _told(problem: MoveError, caught: BaseException) -> dict[str, Any]:
+    """What an error adds to the JSON: the counts as they stood, its blockers, its sentence."""
+    blockers = [asdict(blocker) for blocker in getattr(caught, "blockers", ())]
+    return {"blockers": blockers, **(getattr(caught, "summary", None) or {}), "error": problem.happened}
 
 
 def _options(database_url: str | None, schema: str | None, **more: Any) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Console:
     def progress(self, rows: int, total: int) -> None:
         if self._first_rows is None:
             self._first_rows, self._said = rows, time.monotonic()
+            self._started = self._said  # the rate is that of the rows, without what came before the first
         self._log.info("progress", phase=str(self._phase), rows=rows, total=total)
         if self._quiet:
             return

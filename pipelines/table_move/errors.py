@@ -1,16 +1,16 @@
 """Everything that can end a verb, as one tree. The class gives the exit code and whether running again may help.
 
-    MoveError
-    ├── UsageProblem          2   the call cannot be understood
-    ├── Blocked               3   something has to be put right first
-    ├── GateClosed            4   the checks said no; the old table is kept
-    ├── AnotherRunActive      5   one run at a time
-    ├── NotInTime             6   a lock or the write pause was not to be had
-    ├── ConnectionLost        7   the database is away; run again
-    ├── Fenced                7   another run took over while this one was paused
-    ├── ReportNotWritten     74   the move stands, its report does not
-    └── Interrupted     130/143   a signal ended it; run again
-Anything else is a bug, and exits with 70.
+MoveError
+├── UsageProblem          2   the call cannot be understood
+├── Blocked               3   something has to be put right first
+├── GateClosed            4   the checks said no; the old table is kept
+├── AnotherRunActive      5   one run at a time
+├── NotInTime             6   a lock or the write pause was not to be had
+├── ConnectionLost        7   the database is away; run again
+├── Fenced                7   another run took over while this one was paused
+├── ReportNotWritten     74   the move stands, its report does not
+├── Interrupted     130/143   a signal ended it; run again
+└── Bug                  70   anything else
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
-
-EXIT_BUG = 70
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +32,7 @@ class Blocker:
 class MoveError(Exception):
     """What happened, what was left untouched, and what to do next."""
 
-    exit_code: ClassVar[int] = EXIT_BUG
+    exit_code: ClassVar[int] = 70
     retryable: ClassVar[bool] = False
 
     def __init__(self, happened: str, *, untouched: str = "", next_step: str = "") -> None:
@@ -94,6 +92,15 @@ class Interrupted(MoveError):
     def __init__(self, happened: str, *, signal_number: int, untouched: str = "", next_step: str = "") -> None:
         super().__init__(happened, untouched=untouched, next_step=next_step)
         self.exit_code = 128 + signal_number  # type: ignore[misc]
+
+
+class Bug(MoveError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"This is a bug ({name}; the trace is above).",
+            untouched="What was committed stays, the open transaction was rolled back.",
+            next_step="`status` shows where the move stands. Please report the trace.",
+        )
 
 
 EXIT_CODES: dict[int, str] = {

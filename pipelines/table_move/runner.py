@@ -62,7 +62,7 @@ def _attempt(
         problem.summary = _tell(going, state, problem.happened)
         raise
     except BaseException as problem:
-        _tell(going, State.INTERRUPTED, f"{type(problem).__name__}")
+        problem.summary = _tell(going, State.INTERRUPTED, f"{type(problem).__name__} {problem}".strip())
         raise
 
 

@@ -21,12 +21,16 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The table that replaces it: `key` is a uuid, `owner` the column of the owning tenant, `columns` are written."""
+    """The table that replaces it: `key` is a uuid, `owner` the column of the owning tenant, `columns` are written.
+
+    carried: (target column, source column) pairs whose values must be equal byte for byte; the gate checks them.
+    """
 
     table: str
     key: str
     owner: str
     columns: tuple[str, ...]
+    carried: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,9 @@ class Move:
         _distinct("source columns", (self.source.key, *self.source.columns))
         _distinct("not_carried", (self.source.key, *self.source.not_carried))
         _distinct("target columns", (self.target.key, self.target.owner, *self.target.columns))
+        for target, source in self.target.carried:
+            if target not in self.target.columns or source not in self.source.columns:
+                raise ValueError(f"carried names a column that is not moved: {target}, {source}")
         for table in self.references:
             _distinct(f"reference columns of {table.table}", (table.key, table.owner, *table.columns))
 

@@ -20,6 +20,7 @@ TEMPLATES = Move(
         key="template_id",
         owner="business_id",
         columns=("template_name", "template_type", "content"),
+        carried=(("content", "template_text"),),
     ),
     owner=Owner(table="businesses", key="business_id", label="business_name"),
     references=(

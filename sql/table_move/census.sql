@@ -24,7 +24,7 @@ SELECT CASE WHEN r.value IS NULL THEN 'null'
 FROM ({references}) r
 LEFT JOIN {source} s ON s.{source_key}::text COLLATE "C" = r.value
 LEFT JOIN ranked p ON p.value = r.value AND p.owner_id = r.owner_id
-LEFT JOIN {target} t ON t.{target_key}::text COLLATE "C" = r.value
+LEFT JOIN {target} t ON t.{target_key} = CASE WHEN r.value ~ {canonical_uuid} THEN r.value::uuid END
 GROUP BY 1;
 
 -- name: without_owner

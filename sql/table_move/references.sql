@@ -9,7 +9,7 @@ SELECT r.table_name, r.row_key, r.column_name, r.owner_id, r.value,
        m.target_id AS successor_id
 FROM ({references}) r
 LEFT JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = r.value AND m.owner_id = r.owner_id
-LEFT JOIN {target} t ON t.{target_key}::text COLLATE "C" = r.value
+LEFT JOIN {target} t ON t.{target_key} = CASE WHEN r.value ~ {canonical_uuid} THEN r.value::uuid END
 
 -- name: late
 -- How many references still hold an old value that the map knows.

@@ -3,23 +3,30 @@
 SELECT s.{source_key}::text AS source_id, {source_all_columns} FROM {source} s
 
 -- name: target
--- The target as loaded: one row per source row and owner, with the target row and the source row beside it.
--- settled: the move is done, so that later edits by tenants are information.
+-- The target as loaded: one row per source row and owner. Every verdict is true or false, never unknown, so that one
+-- pass counts them all. settled: the move is done, so that later edits by tenants are information.
 SELECT m.source_id, m.owner_id::text AS owner_id, m.target_id::text AS target_id, m.disposition, m.owner_rule,
-       {settled} AS settled, t.{target_key} IS NOT NULL AS present, t.{target_owner}::text AS target_owner_id,
-       {target_columns_of_t}, {target_hash} = m.target_hash AS as_loaded,
-       s.{source_key} IS NOT NULL AS source_present, {source_columns_named},
-       {source_hash} = m.source_hash AS source_as_read
+       {settled} OR t.{target_key} IS NOT NULL AS present,
+       {settled} OR t.{target_key} IS NULL OR t.{target_owner} = m.owner_id AS owner_is_right,
+       {settled} OR t.{target_key} IS NULL OR ({target_hash} = m.target_hash) IS TRUE AS as_loaded,
+       {settled} OR ({source_hash} = m.source_hash) IS TRUE AS source_as_read,
+       NOT {settled} OR ({target_hash} = m.target_hash) IS TRUE AS unchanged_since,
+       {carried}{target_columns_of_t}
 FROM pipelines.id_map m
 LEFT JOIN {target} t ON t.{target_key} = m.target_id
 LEFT JOIN {source} s ON s.{source_key}::text COLLATE "C" = m.source_id
 WHERE m.move = {move}
 
 -- name: references
--- The references: one row per filled column of a referencing row. switched: they have been rewired.
-SELECT c.table_name, c.row_key, c.column_name, c.owner_id::text AS owner_id, c.value, c.class,
-       c.successor_id::text AS successor_id, o.{target_owner}::text AS successor_owner_id,
-       {switched} AS switched, {settled} AS settled, {dangling_allowed} AS dangling_allowed
+-- The references: one row per filled column of a referencing row, with a verdict on it.
+-- switched: they have been rewired. settled: the move is done, so that what tenants delete is their own affair.
+SELECT c.table_name, c.row_key, c.column_name, c.owner_id::text AS owner_id, c.value,
+       c.successor_id::text AS successor_id,
+       CASE WHEN c.class = 'dangling' AND ({dangling_allowed} OR {settled}) THEN 'dangling_allowed'
+            WHEN c.class = 'to_rewire' AND {switched} THEN 'left_behind'
+            WHEN c.class = 'to_rewire' AND o.{target_key} IS NULL THEN 'without_successor'
+            WHEN c.class = 'to_rewire' AND o.{target_owner} <> c.owner_id THEN 'successor_of_another_owner'
+            ELSE c.class END AS verdict
 FROM ({classified}) c LEFT JOIN {target} o ON o.{target_key} = c.successor_id
 WHERE c.class <> 'null'
 
@@ -27,7 +34,9 @@ WHERE c.class <> 'null'
 -- The balance: one row per owner, one for rows without an owner, one for the whole.
 SELECT coalesce(owner, '(all)') AS owner, coalesce(sum(source_rows), 0) AS source_rows, coalesce(sum(fan_out_copies), 0) AS fan_out_copies,
        coalesce(sum(inserted), 0) AS inserted, coalesce(sum(already_present), 0) AS already_present, coalesce(sum(adopted), 0) AS adopted,
-       coalesce(sum(conflicts), 0) AS conflicts, coalesce(sum(rejected), 0) AS rejected
+       coalesce(sum(conflicts), 0) AS conflicts, coalesce(sum(rejected), 0) AS rejected,
+       coalesce(sum(source_rows + fan_out_copies), 0) AS began,
+       coalesce(sum(inserted + already_present + adopted + conflicts + rejected), 0) AS ended
 FROM (
     SELECT coalesce(p.owner_id::text, '(no owner)') AS owner, 1 AS source_rows, 0 AS fan_out_copies, 0 AS inserted,
            0 AS already_present, 0 AS adopted, 0 AS conflicts, 0 AS rejected

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
+from weakref import WeakSet
 
 import psycopg2
 from psycopg2 import extensions, sql
@@ -63,6 +64,7 @@ class Database:
     schema: str = "public"
     is_demo: bool = False
     application_name: str = "table_move"
+    sessions: WeakSet[extensions.connection] = field(default_factory=WeakSet, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -77,9 +79,18 @@ class Database:
         defaults = {"connect_timeout": "10", "keepalives_idle": "10", "keepalives_interval": "5"}
         arguments = {**defaults, **self.parameters, "application_name": self.application_name}
         try:
-            return psycopg2.connect(connection_factory=Session, **arguments)
+            session = psycopg2.connect(connection_factory=Session, **arguments)
         except psycopg2.OperationalError as problem:
             raise _refused(problem, self) from None
+        self.sessions.add(session)
+        return session
+
+    def cancel(self) -> None:
+        """Cancel the statements that run in any session. For another thread than theirs."""
+        for session in list(self.sessions):
+            if not session.closed:
+                with suppress(psycopg2.Error):
+                    session.cancel()
 
     @contextmanager
     def session(self, *, patience: float = 0) -> Iterator[Session]:

@@ -51,10 +51,6 @@ class Names:
             "source": self.source,
             "source_key": sql.Identifier(move.source.key),
             "source_columns": _columns("s", move.source.columns),
-            "source_columns_named": sql.SQL(", ").join(
-                sql.SQL("{} AS {}").format(sql.Identifier("s", name), sql.Identifier(f"source_{name}"))
-                for name in move.source.columns
-            ),
             "source_all_columns": sql.SQL(", ").join(
                 sql.Identifier("s", name) for name in dict.fromkeys((*move.source.columns, *move.source.not_carried))
             ),

@@ -90,7 +90,25 @@ def subject_query(names: Names, subject: str, standing: Standing) -> sql.Composa
     }
     if subject == "references":
         more["classified"] = names.query("references.classified")
+    if subject == "target":
+        more["carried"] = _carried(names, more["settled"])
     return names.query(f"subjects.{subject}", **more)
+
+
+def _carried(names: Names, settled: sql.Composable) -> sql.Composable:
+    """A verdict per carried column, `COLUMN_is_carried`, each with a comma behind it."""
+    verdict = sql.SQL("{settled} OR t.{key} IS NULL OR s.{source_key} IS NULL OR (t.{a} = s.{b}) IS TRUE AS {name}, ")
+    return sql.Composed(
+        verdict.format(
+            settled=settled,
+            key=sql.Identifier(names.move.target.key),
+            source_key=sql.Identifier(names.move.source.key),
+            a=sql.Identifier(target),
+            b=sql.Identifier(source),
+            name=sql.Identifier(f"{target}_is_carried"),
+        )
+        for target, source in names.move.target.carried
+    )
 
 
 def _said(row: CheckRow) -> str:
@@ -125,7 +143,7 @@ def _engine(gx: Any, database: Database, cursor: extensions.cursor) -> Iterator[
     )
     engine = source.get_execution_engine().engine
     engine.dispose()  # what was opened before the listeners is neither pinned nor on the snapshot
-    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "connect", lambda connection, _: _prepare(connection, database))
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(_use(snapshot)))
     event.listen(engine, "before_cursor_execute", _columns_only, retval=True)
     try:
@@ -134,7 +152,8 @@ def _engine(gx: Any, database: Database, cursor: extensions.cursor) -> Iterator[
         engine.dispose()
 
 
-def _prepare(connection: extensions.connection, _: object) -> None:
+def _prepare(connection: extensions.connection, database: Database) -> None:
+    database.sessions.add(connection)
     pin(connection)
     with connection.cursor() as cursor:
         # A failing-row query ends in LIMIT, which makes the planner believe that the first row comes soon; where all

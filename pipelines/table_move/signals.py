@@ -1,0 +1,75 @@
+"""SIGINT and SIGTERM, also while a statement runs: it is cancelled on the server, and the verb ends in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pipelines.table_move.errors import Interrupted
+
+
+class Signalled(BaseException):
+    """Raised in the main thread. No Exception, so that nobody on the way takes it for a failure and tries again."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class Signals:
+    """What came, and whom to tell. `cancel` ends the statements that run; it is called from another thread."""
+
+    def __init__(self) -> None:
+        self.cancel: Callable[[], None] = lambda: None
+        self.came: int | None = None
+
+    def told(self) -> Interrupted:
+        """The signal that came, as the error that it is for people."""
+        return Interrupted(
+            f"Interrupted by {signal.Signals(self.came).name}.",
+            signal_number=self.came,
+            untouched="What was committed stays; the open transactions were rolled back.",
+            next_step="Run the same command again: it goes on where it stopped.",
+        )
+
+
+@contextmanager
+def signals() -> Iterator[Signals]:
+    """Handle signals for the duration of a verb.
+
+    Python runs a handler only between its own instructions, and libpq waits for a statement without giving it a
+    chance. The byte that the interpreter writes at once wakes a thread, which cancels the statement.
+    """
+    found = Signals()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def raise_(number: int, _: object) -> None:
+        if found.came is None:  # a second one does not disturb the end that is under way
+            found.came = number
+            raise Signalled(number)
+
+    def watch() -> None:
+        while os.read(reading, 1) != _END:
+            found.cancel()
+
+    before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, raise_) for number in (signal.SIGINT, signal.SIGTERM)}
+    watcher = threading.Thread(target=watch, name="signals", daemon=True)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before_fd)
+        os.write(writing, _END)
+        watcher.join()
+        os.close(reading)
+        os.close(writing)
+
+
+_END = b"\0"

@@ -1,0 +1,122 @@
+"""The house rules: imports go one way, the machine names no table, cheap verbs stay cheap, SQL says what it is for."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.application import Application
+from tests.command import ROOT, environment
+
+PACKAGE = ROOT / "pipelines"
+LAYERS = (
+    ("spec", "errors", "status"),
+    ("settings", "pure"),
+    ("database",),
+    ("quality",),
+    ("preflight", "standing"),
+    ("summary",),
+    ("phases", "verifier"),
+    ("runner",),
+    ("console", "cli"),
+)
+
+
+def layer(module: str) -> int | None:
+    """The layer of `pipelines.table_move.X…`."""
+    part = module.removeprefix("pipelines.table_move").strip(".").partition(".")[0]
+    return next((number for number, names in enumerate(LAYERS) if part in names), None)
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def modules() -> list[Path]:
+    return sorted((PACKAGE / "table_move").rglob("*.py"))
+
+
+def test_imports_of_the_machine_go_one_way() -> None:
+    for path in modules():
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        mine = layer(name)
+        for imported in imports(path):
+            if imported.startswith("pipelines.table_move.") and layer(imported) is not None:
+                assert mine is not None, f"{name} stands in no layer"
+                assert layer(imported) <= mine, f"{name} imports {imported}, which stands above it"
+            assert not imported.startswith("pipelines.templates"), f"{name} knows a move"
+
+
+def test_pure_modules_know_no_database_clock_environment_or_log() -> None:
+    forbidden = {"psycopg2", "sqlalchemy", "os", "time", "datetime", "logging", "structlog", "pathlib", "random"}
+    for path in (PACKAGE / "table_move" / "pure").glob("*.py"):
+        assert not {name.partition(".")[0] for name in imports(path)} & forbidden, path
+
+
+def test_the_gate_alone_imports_great_expectations_and_only_inside_functions() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        uses = any(name.partition(".")[0] == "great_expectations" for name in imports(path))
+        assert uses == (path.name == "gate.py"), path
+
+
+def test_the_machine_names_no_table_and_no_column_of_a_move() -> None:
+    from pipelines.templates.move import TEMPLATES as MOVE
+
+    words = {MOVE.source.table, *MOVE.source.columns, *MOVE.target.columns, MOVE.target.owner, MOVE.owner.table}
+    words |= {column for table in MOVE.references for column in table.columns} | {"stages", "stage_id"}
+    words -= {"description"}
+    files = [*modules(), *(ROOT / "sql" / "table_move").glob("*.sql"), *PACKAGE.rglob("*.j2")]
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        for word in words:
+            assert not re.search(rf"\b{word}\b", text), f"{path} names {word}"
+
+
+def test_every_query_says_what_it_is_for_and_is_used() -> None:
+    code = "\n".join(path.read_text(encoding="utf-8") for path in modules())
+    for path in (ROOT / "sql" / "table_move").glob("*.sql"):
+        parts = re.split(r"^-- name: (\w+)\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        for name, text in zip(parts[1::2], parts[2::2], strict=True):
+            assert text.startswith("-- "), f"{path.name}: {name} does not say what it is for"
+            known = f"{path.stem}.{name}" in code or path.stem == "subjects"
+            assert known, f"{path.name}: {name} is used nowhere"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["plan"], ["status"]])
+def test_help_plan_and_status_import_neither_pandas_nor_great_expectations(
+    demonstration: Application, arguments: list[str]
+) -> None:
+    probe = (
+        "import sys, runpy\n"
+        f"sys.argv = ['templates', *{arguments!r}]\n"
+        "try:\n    runpy.run_module('pipelines.templates', run_name='__main__')\n"
+        "except SystemExit:\n    pass\n"
+        "print('LOADED', sorted({'pandas', 'pyarrow', 'great_expectations', 'sqlalchemy'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        cwd=ROOT,
+        env=environment(DATABASE_URL=demonstration.url, PIPELINES_DEFAULT_BUSINESS="Northwind Support"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.rstrip().endswith("LOADED []"), done.stdout + done.stderr
+
+
+def test_no_tracked_file_names_a_path_of_a_machine() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    for name in tracked:
+        text = (ROOT / name).read_text(encoding="utf-8", errors="replace")
+        assert not re.search(r"(^|[\s\"'=])/(root|home|Users)/\w", text), name

@@ -1,0 +1,54 @@
+"""The real command as a subprocess, in a clean environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return json.loads(self.out)
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "PIPELINES_", "DATABASE_"))}
+    return {**kept, **more}
+
+
+def start(*arguments: str, cwd: Path = ROOT, **more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.templates", *arguments],
+        cwd=cwd,
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def call(*arguments: str, cwd: Path = ROOT, **more: str) -> Answer:
+    process = start(*arguments, cwd=cwd, **more)
+    out, err = process.communicate(timeout=240)
+    return Answer(process.returncode, out, err)
+
+
+def run(url: str, reports: Path, *arguments: str, **more: str) -> Answer:
+    """`run --json` on this database."""
+    return call("run", "--json", "--grace", "0s", "--report-dir", str(reports), *arguments, DATABASE_URL=url, **more)

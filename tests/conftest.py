@@ -1,0 +1,61 @@
+"""Real servers from the wheel, versions 16 and 18; a database of its own for every test that asks for one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from pipelines.table_move.database import embedded
+from pipelines.table_move.database.connect import Database, parse_url
+from pipelines.templates import demo
+from tests.application import Application
+
+VERSIONS = (16, 18)
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", params=VERSIONS, ids=lambda version: f"pg{version}")
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a server's maintenance database."""
+    folder: Path = tmp_path_factory.mktemp(f"pg{request.param}")
+    return embedded.start(folder / "data", version=request.param)
+
+
+@pytest.fixture
+def url(server: str) -> Iterator[str]:
+    """The URL of an empty database."""
+    name = f"test_{next(_numbers)}"
+    connection = psycopg2.connect(server)
+    connection.autocommit = True
+    connection.cursor().execute(f"CREATE DATABASE {name}")
+    yield server.replace("/postgres?", f"/{name}?")
+    connection.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+    connection.close()
+
+
+@pytest.fixture
+def application(url: str) -> Iterator[Application]:
+    """The application's tables, generation A, empty."""
+    with Application(url) as found:
+        found.execute(demo.SCHEMA.read_text(encoding="utf-8"))
+        yield found
+
+
+@pytest.fixture
+def demonstration(url: str) -> Iterator[Application]:
+    """The demonstration data, 600 rows."""
+    connection = psycopg2.connect(url)
+    demo.create(connection, rows=600)
+    connection.close()
+    with Application(url) as found:
+        yield found
+
+
+@pytest.fixture
+def database(url: str) -> Database:
+    """The empty database as the pipeline sees it."""
+    return Database(parameters=parse_url(url))
