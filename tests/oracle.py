@@ -6,6 +6,8 @@ kept before the run (see `Application.snapshot`), `{default}` is the default bus
 
 from __future__ import annotations
 
+from functools import reduce
+
 from tests.application import Application
 
 BLANKS = r"E' \t\n\x0B\f\r'"
@@ -113,9 +115,7 @@ def violations(application: Application, default_business: str) -> dict[str, int
     found = {}
     application.execute("SET enable_nestloop = off; SET jit = off")
     for question, statement in QUESTIONS.items():
-        for place, text in parts.items():
-            statement = statement.replace(place, text)
-        count = application.value(statement)
+        count = application.value(reduce(lambda whole, part: whole.replace(*part), parts.items(), statement))
         if count:
             found[question] = count
     application.execute("RESET enable_nestloop")

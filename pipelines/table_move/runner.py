@@ -53,7 +53,7 @@ def _attempt(
     database: Database, move: Move, settings: Settings, watch: Watch, plan: Plan, suites: Sequence[Suite]
 ) -> Iterator[Phases]:
     """An attempt with its row in the journal, which says how it ended however it ends."""
-    going = _open(database, move, settings, watch, plan, suites)
+    going = open_attempt(database, move, settings, watch, plan, suites)
     try:
         with told_by_sqlstate():
             yield going
@@ -76,9 +76,10 @@ def _tell(going: Phases, state: State, error: str) -> Mapping[str, Any] | None:
         return None
 
 
-def _open(
+def open_attempt(
     database: Database, move: Move, settings: Settings, watch: Watch, plan: Plan, suites: Sequence[Suite]
 ) -> Phases:
+    """Open the move, or take it over, with a row for this attempt. The journal is made where there is none."""
     key, facts = move.key_in(database.schema), plan.located.facts
     with database.writing() as cursor:
         if not plan.journal_exists:

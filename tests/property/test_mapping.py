@@ -43,7 +43,7 @@ LIMITS = {
     st.lists(source_row, max_size=12, unique_by=lambda row: row["source_id"]),
     st.one_of(st.none(), owners),
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_every_row_ends_once_for_each_of_its_owners(lines: list[dict], default: str | None) -> None:
     columns = ("source_id", *TEMPLATES.source.columns, "source_hash", "claims", "decided")
     rows = pd.DataFrame(lines, columns=columns).astype(TEXT)

@@ -70,9 +70,8 @@ def test_the_text_is_carried_as_it_is_and_the_index_is_kept() -> None:
             "description": text(None, None),
             "template_name": text("a", "b"),
             "template_type": text(None, "t"),
-        },
-        index=[5, 9],
-    )
+        }
+    ).set_index(pd.Index([5, 9]))
     mapped = map_columns(rows)
     assert mapped["content"].tolist() == [" \\N \r\n{x} ", ""]
     assert mapped.index.tolist() == [5, 9]

@@ -61,6 +61,8 @@ def remaining(cuts: Iterable[Place], done: Iterable[Range]) -> list[Range]:
 def _complement(done: Iterable[Range]) -> list[tuple[Place, Place]]:
     gaps, reached = [], Place(0, 0)
     for start, end in sorted((one.start, one.end or _END) for one in done):
+        if end <= start:
+            continue  # an empty range
         if start > reached:
             gaps.append((reached, start))
         reached = max(reached, end)

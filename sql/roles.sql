@@ -1,0 +1,18 @@
+-- The rights that the verbs need, as grants to a role `mover`. Nothing here needs a superuser.
+-- Run as the owner of the application's tables; replace `mover`, the database name and the schema where they differ.
+
+-- plan, status, verify, report: read.
+GRANT USAGE ON SCHEMA public TO mover;
+GRANT SELECT ON prompt_templates, templates, businesses, stages TO mover;
+
+-- run: fill the new table, rewire the references (LOCK TABLE … SHARE ROW EXCLUSIVE is covered by UPDATE).
+GRANT INSERT, UPDATE, DELETE ON templates TO mover;
+GRANT UPDATE ON stages TO mover;
+
+-- run: the journal and the retired table need a schema each.
+DO $$ BEGIN EXECUTE format('GRANT CREATE, TEMPORARY ON DATABASE %I TO mover', current_database()); END $$;
+
+-- run: freezing and retiring the old table is for its owner. Going back needs CREATE on the schema it returns to.
+-- If foreign keys point to the old table, dropping and restoring them is for the owner of the referencing table.
+GRANT CREATE ON SCHEMA public TO mover;
+ALTER TABLE prompt_templates OWNER TO mover;

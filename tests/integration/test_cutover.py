@@ -1,0 +1,237 @@
+"""The switch, its undo, and the gate, step by step."""
+
+from __future__ import annotations
+
+import psycopg2
+import pytest
+
+from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.copy import copy
+from pipelines.table_move.database.foreign_keys import release, restore
+from pipelines.table_move.database.rewire import rewire
+from pipelines.table_move.errors import GateClosed
+from pipelines.table_move.quality import gate
+from pipelines.table_move.quality.gate import Standing
+from pipelines.table_move.quality.suites import Check, Suite, read_suites
+from pipelines.templates.move import TEMPLATES
+from tests.application import Application
+
+
+@pytest.fixture
+def shared(application: Application) -> tuple[str, str]:
+    """Two businesses that use one row in two columns each."""
+    a, b = application.business(1), application.business(2)
+    application.template("x")
+    application.stage(1, a, "x", "x")
+    application.stage(2, b, "x", None, "x")
+    return a, b
+
+
+def test_references_follow_to_the_row_of_their_own_business_with_their_pre_images(
+    application: Application, shared: tuple[str, str], begin
+) -> None:
+    going = begin()
+    copy(going.attempt)
+    with going.attempt.database.writing() as cursor:
+        assert rewire(cursor, going.attempt) == 4
+        assert rewire(cursor, going.attempt) == 0, "our own output is never mapped again"
+    found = application.rows(
+        "SELECT s.business_id = t.business_id, count(*) FROM stages s, LATERAL (VALUES"
+        " (stage_selection_template_id), (data_extraction_template_id), (response_generation_template_id)) r(value)"
+        " JOIN templates t ON t.template_id::text = r.value GROUP BY 1"
+    )
+    assert found == [(True, 4)]
+    assert application.rows("SELECT DISTINCT old_value FROM pipelines.reference_change") == [("x",)]
+    assert application.value("SELECT count(*) FROM pipelines.reference_change") == 4
+
+
+def test_a_held_row_makes_us_give_up_at_once(application: Application, shared: tuple[str, str], begin) -> None:
+    going = begin()
+    copy(going.attempt)
+    holder = psycopg2.connect(application.url)
+    holder.cursor().execute("SELECT FROM stages FOR UPDATE")
+    with pytest.raises(psycopg2.errors.LockNotAvailable), going.attempt.database.writing() as cursor:
+        rewire(cursor, going.attempt)
+    holder.close()
+    assert application.rows("SELECT DISTINCT stage_selection_template_id FROM stages") == [("x",)]
+
+
+def test_a_trigger_that_changes_the_result_is_found_before_anybody_sees_it(
+    application: Application, shared: tuple[str, str], begin
+) -> None:
+    going = begin()
+    copy(going.attempt)
+    application.execute(
+        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " NEW.data_extraction_template_id := 'x'; RETURN NEW; END $$;"
+        "CREATE TRIGGER meddle BEFORE UPDATE ON stages FOR EACH ROW EXECUTE FUNCTION meddle()"
+    )
+    with pytest.raises(GateClosed, match="do not hold their new value"), going.attempt.database.writing() as cursor:
+        rewire(cursor, going.attempt)
+    assert application.rows("SELECT DISTINCT stage_selection_template_id FROM stages") == [("x",)]
+
+
+def test_foreign_keys_leave_and_come_back_as_they_were(
+    application: Application, shared: tuple[str, str], begin
+) -> None:
+    application.execute(
+        "ALTER TABLE stages ADD CONSTRAINT one FOREIGN KEY (stage_selection_template_id) REFERENCES prompt_templates"
+        " ON UPDATE CASCADE DEFERRABLE; COMMENT ON CONSTRAINT one ON stages IS 'it''s kept';"
+        "ALTER TABLE stages ADD CONSTRAINT two FOREIGN KEY (data_extraction_template_id)"
+        " REFERENCES prompt_templates NOT VALID"
+    )
+    state = (
+        "SELECT conname, pg_get_constraintdef(oid), convalidated, obj_description(oid) FROM pg_constraint"
+        " WHERE confrelid = 'prompt_templates'::regclass ORDER BY 1"
+    )
+    before = application.rows(state)
+    going = begin()
+    assert release(going.attempt) == 2
+    assert application.rows(state) == []
+    restore(going.attempt)
+    assert application.rows(state) == before
+    restore(going.attempt)
+    assert application.rows(state) == before
+
+
+def suite(subject: str, *checks: dict) -> Suite:
+    return Suite(
+        subject=subject,
+        checks=tuple(
+            Check(
+                name=f"check {number}",
+                severity="critical",
+                reason="For the test.",
+                definition={
+                    "severity": "critical",
+                    "meta": {"name": f"check {number}", "reason": "For the test."},
+                    **check,
+                },
+            )
+            for number, check in enumerate(checks)
+        ),
+    )
+
+
+def test_an_expectation_that_raises_closes_the_gate(application: Application, database: Database, begin) -> None:
+    application.business(1)
+    application.template("x")
+    going = begin()
+    copy(going.attempt)
+    bad = suite(
+        "source",
+        {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "no_such_column"}},
+        {"type": "unexpected_rows_expectation", "kwargs": {"unexpected_rows_query": "SELECT 1/0 FROM {batch}"}},
+        {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "template_text"}},
+    )
+    rows = gate.run_suites(database, going.attempt.names, [bad], phase="verify", standing=Standing())
+    assert [row.success for row in rows] == [False, False, True]
+    assert all(row.error for row in rows[:2])
+    with pytest.raises(GateClosed, match="could not be evaluated"):
+        gate.require_open(rows)
+
+
+def test_the_gate_cannot_write(application: Application, database: Database, begin) -> None:
+    application.business(1)
+    application.template("x")
+    going = begin()
+    query = "WITH gone AS (DELETE FROM public.prompt_templates RETURNING 1) SELECT source_id FROM {batch}"
+    bad = suite("source", {"type": "unexpected_rows_expectation", "kwargs": {"unexpected_rows_query": query}})
+    rows = gate.run_suites(database, going.attempt.names, [bad], phase="verify", standing=Standing())
+    assert not rows[0].success
+    assert application.value("SELECT count(*) FROM prompt_templates") == 1
+
+
+def test_all_suites_see_one_snapshot(
+    application: Application, shared: tuple[str, str], begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going = begin()
+    copy(going.attempt)
+    original = gate._run
+
+    def disturbed(*arguments):
+        application.execute("DELETE FROM templates")
+        return original(*arguments)
+
+    monkeypatch.setattr(gate, "_run", disturbed)
+    rows = gate.run_suites(
+        going.attempt.database,
+        going.attempt.names,
+        read_suites(TEMPLATES.suites),
+        phase="verify",
+        standing=Standing(),
+    )
+    assert application.value("SELECT count(*) FROM templates") == 0
+    assert [row.expectation for row in rows if not row.success and row.severity == "critical"] == []
+
+
+DEFECTS = {
+    "row_is_there": "DELETE FROM templates WHERE business_id = '00000000-0000-0000-0000-000000000001'",
+    "owner_is_right": "UPDATE templates SET business_id = '00000000-0000-0000-0000-000000000002'",
+    "text_is_carried": "UPDATE templates SET content = content || ' '",
+    "row_is_as_loaded": "UPDATE templates SET template_type = 'other'",
+    "source_is_as_read": "UPDATE prompt_templates SET description = 'new'",
+    "name_has_1_to_255_characters": "UPDATE templates SET template_name = ''",
+    "nothing_dangles": "UPDATE stages SET stage_selection_template_id = 'nowhere'",
+    "successor_is_of_the_same_business": "UPDATE templates SET business_id = '00000000-0000-0000-0000-000000000002'",
+    "balance_holds": "INSERT INTO prompt_templates VALUES ('unseen', 'text')",
+    "no_conflicts": "UPDATE pipelines.id_map SET disposition = 'conflict'",
+    "no_rejects": "INSERT INTO pipelines.rejected VALUES ('templates', 'x', NULL, NULL, 'r', 'd', 1)",
+    "text_is_there": "ALTER TABLE prompt_templates ALTER template_text DROP NOT NULL;"
+    "UPDATE prompt_templates SET template_text = NULL",
+    "text_is_not_blank": "UPDATE prompt_templates SET template_text = ' '",
+    "name_is_there": "UPDATE prompt_templates SET template_name = NULL",
+    "name_is_not_blank": "UPDATE prompt_templates SET template_name = E' \\t\\n'",
+    "type_is_known": "UPDATE prompt_templates SET template_type = 'mystery'",
+    "type_is_there": "UPDATE prompt_templates SET template_type = NULL",
+    "nothing_belongs_to_another_business": "INSERT INTO templates VALUES ('00000000-0000-4000-8000-0000000000aa',"
+    " '00000000-0000-0000-0000-000000000002', 'n', 't', 'c'); UPDATE stages SET stage_selection_template_id ="
+    " '00000000-0000-4000-8000-0000000000aa' WHERE business_id = '00000000-0000-0000-0000-000000000001'",
+}
+LATER = {"nothing_old_is_left", "nothing_was_allowed_to_dangle", "unchanged_since_the_move"}
+
+
+@pytest.mark.parametrize("expectation", DEFECTS)
+def test_each_expectation_fails_for_the_defect_it_is_there_for(
+    application: Application, shared: tuple[str, str], begin, expectation: str
+) -> None:
+    going = begin()
+    copy(going.attempt)
+
+    def failing() -> set[str]:
+        rows = gate.run_suites(
+            going.attempt.database,
+            going.attempt.names,
+            read_suites(TEMPLATES.suites),
+            phase="verify",
+            standing=Standing(),
+        )
+        assert all(row.error is None for row in rows), rows
+        assert all(row.samples and row.unexpected_count for row in rows if not row.success), rows
+        return {row.expectation for row in rows if not row.success}
+
+    assert failing() == set()
+    application.execute(DEFECTS[expectation])
+    assert expectation in failing()
+
+
+def test_each_expectation_that_matters_later_fails_then(
+    application: Application, shared: tuple[str, str], begin
+) -> None:
+    going = begin()
+    copy(going.attempt)
+    application.execute("UPDATE templates SET content = 'edited'")
+    application.stage(9, shared[0], "nowhere")
+    found = set()
+    for standing in (Standing(switched=True), Standing(dangling_allowed=True), Standing(switched=True, settled=True)):
+        rows = gate.run_suites(
+            going.attempt.database,
+            going.attempt.names,
+            read_suites(TEMPLATES.suites),
+            phase="verify",
+            standing=standing,
+        )
+        found |= {row.expectation for row in rows if not row.success}
+    assert found >= LATER
+    known = {check.name for one in read_suites(TEMPLATES.suites) for check in one.checks}
+    assert known == set(DEFECTS) | LATER, "no expectation that never fails"
