@@ -13,7 +13,6 @@ from pipelines.table_move.database import cutover, foreign_keys, journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catch_up import catch_up
 from pipelines.table_move.database.copy import clear_claims, copy
-from pipelines.table_move.database.journal import CheckRow
 from pipelines.table_move.errors import GateClosed, NotInTime
 from pipelines.table_move.quality import gate
 from pipelines.table_move.quality.gate import Standing
@@ -44,7 +43,6 @@ class Phases:
     phase: Phase = Phase.PREFLIGHT
     rows_written: int = 0
     timings: dict[str, float] = field(default_factory=dict)
-    checks: list[CheckRow] = field(default_factory=list)
 
     def before(self, milestone: Milestone) -> bool:
         order = list(Milestone)
@@ -106,6 +104,7 @@ class Phases:
     def _end(self, state: State, *, error: str | None = None) -> Outcome:
         attempt = self.attempt
         with attempt.database.reading() as cursor:
+            checks = journal.checks(cursor, attempt.run_id)
             summary = summarise(
                 cursor,
                 attempt.located,
@@ -117,7 +116,7 @@ class Phases:
                     timings=self.timings,
                     error=error,
                 ),
-                checks=self.checks,
+                checks=checks,
                 settings=attempt.settings,
                 database=attempt.database,
             )
@@ -132,12 +131,13 @@ class Phases:
                 timings=self.timings,
                 summary=summary,
             )
-        report = write_report(Facts(summary=summary, checks=self.checks), attempt.settings.report_dir)
+        report = write_report(Facts(summary=summary, checks=checks), attempt.settings.report_dir)
         return Outcome(run_id=attempt.run_id, state=state, summary={**summary, "report": str(report)}, report=report)
 
     def _check(self, suites: Sequence[Suite]) -> None:
         attempt = self.attempt
         standing = Standing(
+            moving=self.phase is Phase.VERIFY,
             switched=self.milestone is not Milestone.COPYING,
             settled=self.milestone is Milestone.CONFIRMED,
             dangling_allowed=attempt.settings.allow_dangling,
@@ -146,7 +146,6 @@ class Phases:
         with attempt.database.writing() as cursor:
             attempt.hold_fence(cursor)
             journal.add_checks(cursor, attempt.run_id, rows)
-        self.checks = [row for row in self.checks if row.phase != self.phase] + rows
         gate.require_open(rows)
 
     def _source_is_in(self, schema: str) -> None:

@@ -10,7 +10,7 @@ from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt, Watch
 from pipelines.table_move.database.connect import Database, told_by_sqlstate
 from pipelines.table_move.database.lock import exclusive
-from pipelines.table_move.errors import Interrupted, MoveError
+from pipelines.table_move.errors import Interrupted, MoveError, ReportNotWritten
 from pipelines.table_move.phases import Outcome, Phases
 from pipelines.table_move.preflight import Plan, make_plan, mapping_fingerprint
 from pipelines.table_move.quality.report import Facts, write_report
@@ -57,6 +57,8 @@ def _attempt(
     try:
         with told_by_sqlstate():
             yield going
+    except ReportNotWritten:
+        raise  # how the attempt ended stands in the journal already
     except MoveError as problem:
         state = State.INTERRUPTED if isinstance(problem, Interrupted) or problem.retryable else State.STOPPED
         problem.summary = _tell(going, state, problem.happened)

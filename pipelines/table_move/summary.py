@@ -52,7 +52,7 @@ def summarise(
         **asdict(ending),
         **(census.counts(cursor, names) if row else Counts(source_rows=census.source_rows(cursor, names))).as_dict(),
         "references": asdict(census.reference_counts(cursor, names) if row else ReferenceCounts()),
-        "gate": asdict(gate.counted(newest(checks))),
+        "gate": asdict(gate.counted(journal.newest(checks))),
         "write_pause_ms": None if row is None or row.write_pause_ms is None else round(row.write_pause_ms, 1),
         "retired_schema": None if row is None else row.retired_schema,
         "owners": census.owner_counts(cursor, names) if row else [],
@@ -60,11 +60,6 @@ def summarise(
         "settings": settings.shown(),
         "code_version": code_version(names.move),
     }
-
-
-def newest(checks: Sequence[CheckRow]) -> list[CheckRow]:
-    """The last answer of each expectation: what a rehearsal said is overtaken by what was said later."""
-    return list({(check.suite, check.expectation): check for check in checks}.values())
 
 
 def code_version(move: Move) -> str:

@@ -41,6 +41,7 @@ def verify(
             )
     milestone = plan.row.milestone if plan.row is not None else None
     standing = Standing(
+        moving=milestone in (None, Milestone.COPYING),
         switched=milestone not in (None, Milestone.COPYING),
         settled=milestone is Milestone.CONFIRMED,
         dangling_allowed=settings.allow_dangling,

@@ -221,7 +221,8 @@ ON CONFLICT (run_id, phase, suite, expectation) DO UPDATE SET severity = exclude
 -- The expectations of a run, in the order of their phases.
 SELECT phase, suite, expectation, severity, success, observed, unexpected_count, reason, samples, error, seconds
 FROM pipelines.check_result WHERE run_id = %(run_id)s
-ORDER BY array_position(ARRAY['verify', 'cutover', 'confirm'], phase), suite, severity, expectation;
+ORDER BY array_position(ARRAY['verify', 'cutover', 'confirm'], phase),
+         array_position(ARRAY['source', 'target', 'references', 'reconciliation'], suite), severity, expectation;
 
 -- name: lock_holder
 -- The session that holds the advisory lock of this move, if any.

@@ -4,7 +4,8 @@ SELECT s.{source_key}::text AS source_id, {source_all_columns} FROM {source} s
 
 -- name: target
 -- The target as loaded: one row per source row and owner. Every verdict is true or false, never unknown, so that one
--- pass counts them all. settled: the move is done, so that later edits by tenants are information.
+-- pass counts them all. settled: the move is done, so that later edits by tenants are information. moving: nobody is
+-- excluded yet, so that what changed since the last look is left to the switch.
 SELECT m.source_id, m.owner_id::text AS owner_id, m.target_id::text AS target_id, m.disposition, m.owner_rule,
        {settled} OR t.{target_key} IS NOT NULL AS present,
        {settled} OR t.{target_key} IS NULL OR t.{target_owner} = m.owner_id AS owner_is_right,
@@ -15,19 +16,23 @@ SELECT m.source_id, m.owner_id::text AS owner_id, m.target_id::text AS target_id
 FROM pipelines.id_map m
 LEFT JOIN {target} t ON t.{target_key} = m.target_id
 LEFT JOIN {source} s ON s.{source_key}::text COLLATE "C" = m.source_id
-WHERE m.move = {move}
+WHERE m.move = {move} AND (NOT {moving} OR {source_hash} = m.source_hash)
 
 -- name: references
 -- The references: one row per filled column of a referencing row, with a verdict on it.
 -- switched: they have been rewired. settled: the move is done, so that what tenants delete is their own affair.
+-- moving: nobody is excluded yet; a reference to an old row that the map does not have yet is left to the switch.
 SELECT c.table_name, c.row_key, c.column_name, c.owner_id::text AS owner_id, c.value,
        c.successor_id::text AS successor_id,
-       CASE WHEN c.class = 'dangling' AND ({dangling_allowed} OR {settled}) THEN 'dangling_allowed'
+       CASE WHEN {moving} AND s.{source_key} IS NOT NULL AND c.class IN ('dangling', 'foreign') THEN 'unsettled'
+            WHEN c.class = 'dangling' AND ({dangling_allowed} OR {settled}) THEN 'dangling_allowed'
             WHEN c.class = 'to_rewire' AND {switched} THEN 'left_behind'
             WHEN c.class = 'to_rewire' AND o.{target_key} IS NULL THEN 'without_successor'
             WHEN c.class = 'to_rewire' AND o.{target_owner} <> c.owner_id THEN 'successor_of_another_owner'
             ELSE c.class END AS verdict
-FROM ({classified}) c LEFT JOIN {target} o ON o.{target_key} = c.successor_id
+FROM ({classified}) c
+LEFT JOIN {target} o ON o.{target_key} = c.successor_id
+LEFT JOIN {source} s ON {moving} AND s.{source_key}::text COLLATE "C" = c.value
 WHERE c.class <> 'null'
 
 -- name: reconciliation
@@ -45,14 +50,17 @@ FROM (
         UNION ALL
         SELECT source_id, owner_id FROM pipelines.rejected WHERE move = {move} AND owner_rule <> 'copy'
     ) p ON p.source_id = s.{source_key}::text COLLATE "C"
+    WHERE NOT {moving} OR p.source_id IS NOT NULL
     UNION ALL
     SELECT m.owner_id::text, 0, (m.owner_rule = 'copy')::int,
            (m.disposition = 'inserted' AND (t.{target_key} IS NOT NULL OR {settled}))::int,
            (m.disposition = 'already_present' AND (t.{target_key} IS NOT NULL OR {settled}))::int,
            (m.disposition = 'adopted' AND (t.{target_key} IS NOT NULL OR {settled}))::int,
            (m.disposition = 'conflict')::int, 0
-    FROM pipelines.id_map m LEFT JOIN {target} t ON t.{target_key} = m.target_id WHERE m.move = {move}
+    FROM pipelines.id_map m LEFT JOIN {target} t ON t.{target_key} = m.target_id
+    WHERE m.move = {move} AND (NOT {moving} OR m.source_id IN (SELECT s.{source_key}::text COLLATE "C" FROM {source} s))
     UNION ALL
     SELECT coalesce(r.owner_id::text, '(no owner)'), 0, (r.owner_rule IS NOT DISTINCT FROM 'copy')::int, 0, 0, 0, 0, 1
-    FROM pipelines.rejected r WHERE r.move = {move}
+    FROM pipelines.rejected r
+    WHERE r.move = {move} AND (NOT {moving} OR r.source_id IN (SELECT s.{source_key}::text COLLATE "C" FROM {source} s))
 ) line GROUP BY GROUPING SETS ((owner), ())

@@ -244,3 +244,8 @@ def checks(cursor: extensions.cursor, run_id: int) -> list[CheckRow]:
     cursor.execute(query("journal.checks"), {"run_id": run_id})
     names = [column.name for column in cursor.description]
     return [CheckRow(**dict(zip(names, row, strict=True))) for row in cursor]
+
+
+def newest(checks: Sequence[CheckRow]) -> list[CheckRow]:
+    """The last answer of each expectation: what a rehearsal said is overtaken by what was said later."""
+    return list({(check.suite, check.expectation): check for check in checks}.values())

@@ -35,8 +35,14 @@ _KEYS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How far the move is, as the subjects need to know it."""
+    """How far the move is, as the subjects need to know it.
 
+    moving: writers are at work, so that rows and references which changed since the last look are left to the switch.
+    switched: the references have been rewired.
+    settled: the move is done, and what tenants change is their own affair.
+    """
+
+    moving: bool = False
     switched: bool = False
     settled: bool = False
     dangling_allowed: bool = False
@@ -84,6 +90,7 @@ def require_open(rows: Iterable[CheckRow]) -> None:
 def subject_query(names: Names, subject: str, standing: Standing) -> sql.Composable:
     """The rows that a suite looks at, with fixed columns, wherever the tables are."""
     more = {
+        "moving": sql.Literal(standing.moving),
         "settled": sql.Literal(standing.settled),
         "switched": sql.Literal(standing.switched),
         "dangling_allowed": sql.Literal(standing.dangling_allowed),

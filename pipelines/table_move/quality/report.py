@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.table_move.database.journal import CheckRow
+from pipelines.table_move.database.journal import CheckRow, newest
 from pipelines.table_move.errors import ReportNotWritten
 
 _PHASES = {
@@ -82,9 +82,11 @@ def render(facts: Facts) -> str:
         verdict=verdict,
         balance=_balance(summary),
         owners=_owners(summary.get("owners", [])),
-        failed=[check for check in facts.checks if not check.success],
+        failed=[check for check in newest(facts.checks) if not check.success],
         checks=facts.checks,
-        timings=[(name, _PHASES.get(name, ""), seconds) for name, seconds in summary.get("timings", {}).items()],
+        timings=[
+            (name, what, summary["timings"][name]) for name, what in _PHASES.items() if name in summary["timings"]
+        ],
     )
 
 
