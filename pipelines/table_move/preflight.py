@@ -20,7 +20,7 @@ from pipelines.table_move.pure import estimate
 from pipelines.table_move.pure.preflight import blockers, no_owner
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
-from pipelines.table_move.status import Counts, Milestone, ReferenceCounts
+from pipelines.table_move.status import Counts, Milestone, ReferenceCounts, State
 
 _MAPPING_MODULES = ("ids", "fingerprint", "ownership", "mapping")
 
@@ -53,15 +53,24 @@ class Plan:
     def expected_pause_seconds(self) -> float:
         return estimate.expected_pause_seconds(rows=self.counts.source_rows, references=self.references.to_rewire)
 
+    @property
+    def state(self) -> State:
+        """Where the move stands, as far as nobody is at it now."""
+        return journal.state_of(self.row, self.last_run, held=False)
+
+    def blocked(self) -> Blocked:
+        """Everything that is in the way, as one error."""
+        return Blocked(
+            f"The move is blocked: {len(self.blockers)} things have to be put right first.",
+            blockers=self.blockers,
+            untouched="Nothing was written.",
+            next_step="Then run the same command again.",
+        )
+
     def require_way(self) -> None:
-        """Raises Blocked with everything that is in the way."""
+        """Raises Blocked where something is in the way."""
         if self.blockers:
-            raise Blocked(
-                f"The move is blocked: {len(self.blockers)} things have to be put right first.",
-                blockers=self.blockers,
-                untouched="Nothing was written.",
-                next_step="Then run the same command again.",
-            )
+            raise self.blocked()
 
 
 def make_plan(database: Database, move: Move, settings: Settings, *, default_business: str | None) -> Plan:

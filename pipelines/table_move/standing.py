@@ -11,11 +11,11 @@ from psycopg2 import extensions
 from pipelines.table_move.database import census, journal
 from pipelines.table_move.database.catalog import Located, locate
 from pipelines.table_move.database.connect import Database
-from pipelines.table_move.database.journal import MoveRow, RunRow
+from pipelines.table_move.database.journal import RunRow
 from pipelines.table_move.database.lock import holder
 from pipelines.table_move.errors import Blocked
 from pipelines.table_move.spec import Move
-from pipelines.table_move.status import Milestone, Phase, State
+from pipelines.table_move.status import Phase, State
 
 
 def look(database: Database, move: Move) -> dict[str, Any]:
@@ -33,12 +33,13 @@ def look(database: Database, move: Move) -> dict[str, Any]:
         held_by = holder(cursor, key)
         if row is None:
             rows = census.source_rows(cursor, located.names)
-            return {"move": key, "state": state_of(None, None, held_by), "source_rows": rows, "lock_holder": held_by}
+            state = journal.state_of(None, None, held=held_by is not None)
+            return {"move": key, "state": state, "source_rows": rows, "lock_holder": held_by}
         last = journal.last_run(cursor, key)
         return {
             "move": key,
             "run_id": last.run_id,
-            "state": state_of(row, last, held_by),
+            "state": journal.state_of(row, last, held=held_by is not None),
             "phase": last.phase,
             **census.counts(cursor, located.names).as_dict(),
             "rows_written": last.rows_written,
@@ -51,17 +52,6 @@ def look(database: Database, move: Move) -> dict[str, Any]:
             "progress": _progress(cursor, key, located, last),
             "error": last.error,
         }
-
-
-def state_of(row: MoveRow | None, last: RunRow | None, held_by: dict[str, Any] | None) -> State:
-    """An attempt that says it is running is so only while somebody holds the lock."""
-    if row is None or last is None:
-        return State.RUNNING if held_by else State.NOT_STARTED
-    if held_by and last.state is State.RUNNING:
-        return State.RUNNING
-    if row.milestone is Milestone.CONFIRMED:
-        return State.DONE
-    return State.INTERRUPTED if last.state is State.RUNNING else last.state
 
 
 def _progress(cursor: extensions.cursor, key: str, located: Located, last: RunRow) -> dict[str, Any] | None:

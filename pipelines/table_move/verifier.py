@@ -15,7 +15,6 @@ from pipelines.table_move.quality.report import Facts, write_report
 from pipelines.table_move.quality.suites import SUBJECTS, read_suites
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
-from pipelines.table_move.standing import state_of
 from pipelines.table_move.status import Milestone, Phase
 from pipelines.table_move.summary import Ending, summarise
 
@@ -59,7 +58,7 @@ def verify(
     with database.reading() as cursor:
         summary = summarise(cursor, plan.located, ending, checks=checks, settings=settings, database=database)
     summary["report"] = str(write_report(Facts(summary=summary, checks=checks), settings.report_dir))
-    summary["state"] = state_of(plan.row, plan.last_run, None)
+    summary["state"] = plan.state
     return summary, checks
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.table_move.cli import Demo, make_app
+from pipelines.table_move.cli.app import make_app
+from pipelines.table_move.cli.demonstration import Demo
 from pipelines.templates import demo
 from pipelines.templates.move import TEMPLATES
 

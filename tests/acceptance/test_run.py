@@ -199,3 +199,31 @@ def test_a_stop_before_the_switch_leaves_the_old_world_and_the_next_run_goes_on(
         )
     assert run(demonstration.url, tmp_path).code == 0, "the default business is remembered"
     assert violations(demonstration, default_business) == {}
+
+
+DEFECTS = (
+    "DELETE FROM templates WHERE template_id = (SELECT min(target_id::text)::uuid FROM pipelines.id_map)",
+    "UPDATE templates SET content = content || ' ' WHERE template_name NOT LIKE 'New style%'",
+    "UPDATE templates SET template_name = template_name || '!' WHERE template_name NOT LIKE 'New style%'",
+    "UPDATE templates SET template_type = 'other' WHERE template_name NOT LIKE 'New style%'",
+    "UPDATE templates SET updated_at = NULL WHERE template_name LIKE 'New style%'",
+    "UPDATE stages SET stage_selection_template_id = (SELECT min(template_id) FROM before.prompt_templates)",
+    "UPDATE stages SET stage_selection_template_id = NULL",
+    "UPDATE stages SET stage_name = 'renamed'",
+    "UPDATE pipelines.id_map SET owner_rule = 'copy'",
+    "INSERT INTO templates SELECT gen_random_uuid(), business_id, 'n', 't', 'c' FROM businesses",
+    "CREATE TRIGGER left_behind BEFORE UPDATE ON stages EXECUTE FUNCTION pipelines.refuse_write('x')",
+)
+
+
+def test_the_oracle_of_these_tests_sees_what_it_is_there_for(
+    demonstration: Application, default_business: str, tmp_path: Path
+) -> None:
+    demonstration.snapshot()
+    assert run(demonstration.url, tmp_path, "--default-business", DEFAULT).code == 0
+    for defect in DEFECTS:
+        demonstration.execute("BEGIN")
+        demonstration.execute(defect)
+        assert violations(demonstration, default_business) != {}, defect
+        demonstration.execute("ROLLBACK")
+    assert violations(demonstration, default_business) == {}

@@ -249,3 +249,14 @@ def checks(cursor: extensions.cursor, run_id: int) -> list[CheckRow]:
 def newest(checks: Sequence[CheckRow]) -> list[CheckRow]:
     """The last answer of each expectation: what a rehearsal said is overtaken by what was said later."""
     return list({(check.suite, check.expectation): check for check in checks}.values())
+
+
+def state_of(row: MoveRow | None, last: RunRow | None, *, held: bool) -> State:
+    """What a move is said to be. An attempt that says it is running is so only while somebody holds the lock."""
+    if row is None or last is None:
+        return State.RUNNING if held else State.NOT_STARTED
+    if held and last.state is State.RUNNING:
+        return State.RUNNING
+    if row.milestone is Milestone.CONFIRMED:
+        return State.DONE
+    return State.INTERRUPTED if last.state is State.RUNNING else last.state

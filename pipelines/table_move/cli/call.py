@@ -1,0 +1,139 @@
+"""One call of a verb: options in, one answer and one exit code out."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pipelines.table_move.cli.demonstration import Demo, demo_database, ensure_demo
+from pipelines.table_move.errors import Bug, MoveError, UsageProblem
+from pipelines.table_move.signals import Signalled, signals
+from pipelines.table_move.spec import Move
+from pipelines.table_move.status import Counts, GateCounts, ReferenceCounts, State
+
+if TYPE_CHECKING:
+    from pipelines.table_move.console import Console
+    from pipelines.table_move.database.connect import Database
+    from pipelines.table_move.settings import Settings
+
+APPLICATION_NAME = "pipelines"
+
+_EMPTY: dict[str, Any] = {
+    "move": None,
+    "database": None,
+    "run_id": None,
+    "state": State.NOT_STARTED,
+    "phase": None,
+    **Counts().as_dict(),
+    "rows_written": 0,
+    "references": asdict(ReferenceCounts()),
+    "gate": asdict(GateCounts()),
+    "write_pause_ms": None,
+    "report": None,
+    "blockers": [],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """Where a verb works, how, and what people see."""
+
+    move: Move
+    demo: Demo
+    database: Database
+    settings: Settings
+    console: Console
+
+    @property
+    def default_business(self) -> str | None:
+        """The one given; the demonstration brings its own."""
+        given = self.settings.default_business
+        return given if given is not None or not self.database.is_demo else self.demo.default_business
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """How a verb was called: the options that every verb has."""
+
+    as_json: bool
+    log_format: str
+    verbose: bool
+
+
+def answer(
+    move: Move,
+    demo: Demo,
+    manner: Manner,
+    options: Mapping[str, Any],
+    work: Callable[[Call], Mapping[str, Any]],
+    *,
+    create_demo: bool = True,
+) -> None:
+    """Do the work of a verb, print its answer, and exit with the code of the contract.
+
+    work: gives what the JSON shows beyond the keys that are always there.
+    """
+    from pipelines.table_move.console import Console
+    from pipelines.table_move.database.connect import told_by_sqlstate
+
+    console = Console(as_json=manner.as_json, log_format=manner.log_format, verbose=manner.verbose)
+    document: dict[str, Any] = {**_EMPTY, "move": move.name}
+    code = 0
+    with signals() as received:
+        try:
+            if manner.log_format not in ("text", "json"):
+                raise UsageProblem(
+                    f"--log-format is text or json, not {manner.log_format!r}.", untouched="Nothing was done."
+                )
+            call = _prepare(move, demo, options, console, create_demo=create_demo)
+            document["database"] = call.database.label
+            received.cancel = call.database.cancel
+            with console, told_by_sqlstate():
+                document |= work(call)
+        except (Exception, Signalled) as caught:
+            problem = received.told() if received.came is not None else caught
+            if not isinstance(problem, MoveError):
+                traceback.print_exception(problem, file=sys.stderr)
+                problem = Bug(type(problem).__name__)
+            console.problem(problem)
+            code = problem.exit_code
+            document |= _told(problem, caught)
+    console.answer(document)
+    raise typer.Exit(code)
+
+
+def _told(problem: MoveError, caught: BaseException) -> dict[str, Any]:
+    """What an error adds to the JSON: its blockers, the counts as they stood, its sentence."""
+    blockers = [asdict(blocker) for blocker in getattr(caught, "blockers", ())]
+    return {"blockers": blockers, **(getattr(caught, "summary", None) or {}), "error": problem.happened}
+
+
+def _prepare(move: Move, demo: Demo, options: Mapping[str, Any], console: Console, *, create_demo: bool) -> Call:
+    from pipelines.table_move.database.connect import Database, libpq_variables_set, parse_url
+    from pipelines.table_move.settings import Settings
+
+    settings = Settings.read(**options)
+    if settings.database_url is not None:
+        database = Database(
+            parameters=parse_url(settings.database_url.get_secret_value()),
+            schema=settings.application_schema,
+            application_name=APPLICATION_NAME,
+        )
+        return Call(move=move, demo=demo, database=database, settings=settings, console=console)
+    if found := libpq_variables_set():
+        raise UsageProblem(
+            f"{', '.join(found)} is set, but no URL is given: it is not clear which database is meant.",
+            untouched="Nothing was read or written.",
+            next_step="Give --database-url or DATABASE_URL, for example postgresql://USER@HOST:5432/DATABASE; "
+            "or unset these variables to work on the demonstration.",
+        )
+    database = demo_database(settings.application_schema, APPLICATION_NAME)
+    console.is_demo = True
+    if create_demo:
+        ensure_demo(database, demo, rows=demo.default_rows, reset=False)
+    return Call(move=move, demo=demo, database=database, settings=settings, console=console)

@@ -1,0 +1,22 @@
+"""The options that more than one verb has. None means not given: the environment or the default decides."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+DatabaseUrl = Annotated[
+    str | None, typer.Option("--database-url", help="postgresql://…; else DATABASE_URL; else the demonstration.")
+]
+Schema = Annotated[str | None, typer.Option("--schema", help="Schema of the application. [default: public]")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; people's text on stderr.")]
+LogFormat = Annotated[str, typer.Option("--log-format", help="text or json, on stderr.", metavar="text|json")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Log more.")]
+DefaultBusiness = Annotated[
+    str | None, typer.Option("--default-business", help="Owner (id or name) of rows that nobody refers to.")
+]
+AllowDangling = Annotated[
+    bool | None, typer.Option("--allow-dangling", help="Leave references to nothing as they are.", show_default=False)
+]
+ReportDir = Annotated[str | None, typer.Option("--report-dir", help="Where reports go. [default: reports]")]

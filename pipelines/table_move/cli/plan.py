@@ -1,0 +1,101 @@
+"""The verb `plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pipelines.table_move.cli.call import Call, Manner, answer
+from pipelines.table_move.cli.demonstration import Demo
+from pipelines.table_move.cli.options import (
+    AllowDangling,
+    AsJson,
+    DatabaseUrl,
+    DefaultBusiness,
+    LogFormat,
+    Schema,
+    Verbose,
+)
+from pipelines.table_move.spec import Move
+from pipelines.table_move.status import Phase
+
+if TYPE_CHECKING:
+    from pipelines.table_move.preflight import Plan
+
+
+def add(app: typer.Typer, move: Move, demo: Demo) -> None:
+    @app.command()
+    def plan(
+        database_url: DatabaseUrl = None,
+        schema: Schema = None,
+        default_business: DefaultBusiness = None,
+        allow_dangling: AllowDangling = None,
+        as_json: AsJson = False,
+        log_format: LogFormat = "text",
+        verbose: Verbose = False,
+    ) -> None:
+        """Census and prediction: rows, owners, references, blockers, expected time. Writes nothing, ever."""
+        options = {
+            "database_url": database_url,
+            "schema": schema,
+            "default_business": default_business,
+            "allow_dangling": allow_dangling,
+        }
+        answer(move, demo, Manner(as_json=as_json, log_format=log_format, verbose=verbose), options, _work)
+
+
+def _work(call: Call) -> Mapping[str, Any]:
+    from pipelines.table_move.preflight import make_plan
+
+    plan = make_plan(call.database, call.move, call.settings, default_business=call.default_business)
+    document = _document(plan)
+    if not plan.blockers:
+        _show(call, plan)
+        return document
+    blocked = plan.blocked()
+    blocked.summary = document
+    raise blocked
+
+
+def _document(plan: Plan) -> dict[str, Any]:
+    return {
+        "move": plan.located.names.key,
+        "state": plan.state,
+        "phase": Phase.PREFLIGHT,
+        **plan.counts.as_dict(),
+        "references": asdict(plan.references),
+        "blockers": [asdict(blocker) for blocker in plan.blockers],
+        "warnings": list(plan.warnings),
+        "expected_seconds": round(plan.expected_seconds, 1),
+        "expected_write_pause_ms": round(1000 * plan.expected_pause_seconds),
+    }
+
+
+def _show(call: Call, plan: Plan) -> None:
+    console, move, facts = call.console, call.move, plan.located.facts
+    if plan.nothing_to_do:
+        console.line("The move is done; nothing is left to do.")
+        return
+    megabytes = (facts.source.heap_bytes + facts.source.toast_bytes) / 1024**2
+    references = [(f"references {name.replace('_', ' ')}", f"{n:,}", "") for name, n in asdict(plan.references).items()]
+    console.table(
+        f"Plan: {move.source.table} to {move.target.table}",
+        [
+            ("rows", f"{plan.counts.source_rows:,}", f"{megabytes:,.1f} MB"),
+            (
+                "to be inserted",
+                f"{plan.counts.inserted:,}",
+                f"{plan.counts.fan_out_copies:,} of them copies for others",
+            ),
+            *references,
+            ("foreign keys", f"{len(facts.foreign_keys):,}", "to the old table; they leave"),
+            ("expected time", f"{plan.expected_seconds:,.0f} s", "rough"),
+            ("expected write pause", f"{plan.expected_pause_seconds:,.1f} s", "rough; readers go on"),
+        ],
+    )
+    for warning in plan.warnings:
+        console.line(f"Warning: {warning}")
+    console.line("Nothing is in the way. Nothing was written.")

@@ -1,0 +1,120 @@
+"""The verb `run`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.table_move.cli.call import Call, Manner, answer
+from pipelines.table_move.cli.demonstration import Demo
+from pipelines.table_move.cli.options import (
+    AllowDangling,
+    AsJson,
+    DatabaseUrl,
+    DefaultBusiness,
+    LogFormat,
+    ReportDir,
+    Schema,
+    Verbose,
+)
+from pipelines.table_move.errors import UsageProblem
+from pipelines.table_move.spec import Move
+
+
+def add(app: typer.Typer, move: Move, demo: Demo) -> None:
+    @app.command()
+    def run(
+        database_url: DatabaseUrl = None,
+        schema: Schema = None,
+        default_business: DefaultBusiness = None,
+        allow_dangling: AllowDangling = None,
+        until: Annotated[str | None, typer.Option("--until", help="copy or verify: stop there, exit 0.")] = None,
+        grace: Annotated[
+            str | None, typer.Option("--grace", help="How long both worlds stay readable. [default: 1s]")
+        ] = None,
+        max_write_pause: Annotated[
+            str | None, typer.Option("--max-write-pause", help="Longest wait of writers. [default: 30s]")
+        ] = None,
+        batch_bytes: Annotated[
+            str | None, typer.Option("--batch-bytes", help="Size of a batch. [default: 8MB]")
+        ] = None,
+        workers: Annotated[int | None, typer.Option("--workers", help="Parallel sessions. [default: 2]")] = None,
+        lock_timeout: Annotated[
+            str | None, typer.Option("--lock-timeout", help="Longest wait for one lock. [default: 500ms]")
+        ] = None,
+        lock_wait: Annotated[
+            str | None, typer.Option("--lock-wait", help="How long to try for locks in all. [default: 1min]")
+        ] = None,
+        report_dir: ReportDir = None,
+        yes: Annotated[bool, typer.Option("--yes", help="Do not ask, on a terminal.")] = False,
+        as_json: AsJson = False,
+        log_format: LogFormat = "text",
+        verbose: Verbose = False,
+    ) -> None:
+        """The whole move, resumable: run it again after a failure and it goes on; run it when done and it says so."""
+        options = {
+            "database_url": database_url,
+            "schema": schema,
+            "default_business": default_business,
+            "allow_dangling": allow_dangling,
+            "until": until,
+            "grace": grace,
+            "max_write_pause": max_write_pause,
+            "batch_bytes": batch_bytes,
+            "workers": workers,
+            "lock_timeout": lock_timeout,
+            "lock_wait": lock_wait,
+            "report_dir": report_dir,
+        }
+        manner = Manner(as_json=as_json, log_format=log_format, verbose=verbose)
+        answer(move, demo, manner, options, lambda call: _work(call, asked=yes))
+
+
+def _work(call: Call, *, asked: bool) -> Mapping[str, Any]:
+    import pandas  # noqa: F401  once, before the workers need it at the same time
+
+    from pipelines.table_move import runner
+
+    if not asked:
+        _ask(call)
+    outcome = runner.run(call.database, call.move, call.settings, call.console, default_business=call.default_business)
+    _show(call, outcome.summary, nothing_to_do=outcome.nothing_to_do)
+    return outcome.summary
+
+
+def _ask(call: Call) -> None:
+    """On a terminal, a real database is named and confirmed once."""
+    if call.database.is_demo or not sys.stdin.isatty() or not sys.stderr.isatty():
+        return
+    from pipelines.table_move.standing import look
+
+    rows = look(call.database, call.move)["source_rows"]
+    where = f"{call.database.schema}.{call.move.source.table} on {call.database.label}"
+    if not typer.confirm(f"Move {rows:,} rows of {where}?", err=True):
+        raise UsageProblem("Not confirmed.", untouched="Nothing was written.", next_step="--yes skips the question.")
+
+
+def _show(call: Call, summary: Mapping[str, Any], *, nothing_to_do: bool) -> None:
+    references, gate, pause = summary["references"], summary["gate"], summary["write_pause_ms"]
+    if nothing_to_do:
+        call.console.line("Nothing is left to do: the move is done.")
+    failed = f"{gate['failed_critical']} critical failed, {gate['failed_warning']} warnings"
+    rows = [
+        ("rows of the old table", f"{summary['source_rows']:,}", ""),
+        ("inserted", f"{summary['inserted']:,}", f"{summary['fan_out_copies']:,} of them copies for other owners"),
+        ("already present, adopted", f"{summary['already_present'] + summary['adopted']:,}", ""),
+        ("conflicts, rejected", f"{summary['conflicts'] + summary['rejected']:,}", ""),
+        ("references rewired", f"{references['rewired']:,}", ""),
+        ("references foreign, dangling", f"{references['foreign'] + references['dangling']:,}", "left as they are"),
+        ("writers waited", "–" if pause is None else f"{pause:,.0f} ms", ""),
+        ("rows written by this run", f"{summary['rows_written']:,}", ""),
+    ]
+    if not nothing_to_do:
+        rows.insert(-2, ("checks passed", f"{gate['passed']:,}", failed))
+    call.console.table(f"Run {summary['run_id']}: {summary['state']}", rows)
+    if summary["retired_schema"]:
+        call.console.line(f"The old table is kept as {summary['retired_schema']}.{call.move.source.table}.")
+    call.console.line(f"Report: {summary['report']}")

@@ -1,0 +1,54 @@
+"""The verb `status`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from pipelines.table_move.cli.call import Call, Manner, answer
+from pipelines.table_move.cli.demonstration import Demo
+from pipelines.table_move.cli.options import AsJson, DatabaseUrl, LogFormat, Schema, Verbose
+from pipelines.table_move.spec import Move
+from pipelines.table_move.status import Counts, State
+
+
+def add(app: typer.Typer, move: Move, demo: Demo) -> None:
+    @app.command()
+    def status(
+        database_url: DatabaseUrl = None,
+        schema: Schema = None,
+        as_json: AsJson = False,
+        log_format: LogFormat = "text",
+        verbose: Verbose = False,
+    ) -> None:
+        """Where the move stands: counts, rate, time left, who holds the lock. Writes nothing."""
+        manner = Manner(as_json=as_json, log_format=log_format, verbose=verbose)
+        answer(move, demo, manner, {"database_url": database_url, "schema": schema}, _work)
+
+
+def _work(call: Call) -> Mapping[str, Any]:
+    from pipelines.table_move.standing import look
+
+    found = look(call.database, call.move)
+    _show(call, found)
+    return found
+
+
+def _show(call: Call, found: Mapping[str, Any]) -> None:
+    console = call.console
+    console.line(f"{found['move']}: {found['state']}" + (f", {found['phase']}" if found.get("phase") else ""))
+    if holder := found["lock_holder"]:
+        console.line(f"The lock is held by pid {holder['pid']} ({holder['application']}) since {holder['since']}.")
+    if found["state"] is State.NOT_STARTED:
+        console.line(f"{found['source_rows']:,} rows wait. `plan` says what a run would do.")
+        return
+    rows = [(name.replace("_", " "), f"{found[name]:,}", "") for name in Counts().as_dict()]
+    if progress := found["progress"]:
+        left = progress["seconds_left"]
+        rate = f"{progress['rows_per_second']:,.0f} rows/s" + (f", {left:,.0f} s left" if left is not None else "")
+        rows.append(("copied", f"{progress['rows']:,}", rate))
+    console.table(f"Run {found['run_id']}", rows)
+    if found["error"]:
+        console.line(f"It ended with: {found['error']}")
