@@ -48,7 +48,7 @@ COMMENT ON TABLE pipelines.batch IS
     'One row per committed batch. range: the ctids [from, to) it read, valid for that filenode of the source.';
 
 CREATE TABLE pipelines.id_map (
-    move        text NOT NULL,
+    move        text COLLATE "C" NOT NULL,
     source_id   text COLLATE "C" NOT NULL,
     owner_id    uuid NOT NULL,
     target_id   uuid NOT NULL,
@@ -58,8 +58,8 @@ CREATE TABLE pipelines.id_map (
     source_hash bytea NOT NULL,
     target_hash bytea NOT NULL,
     run_id      bigint NOT NULL,
-    PRIMARY KEY (move, source_id, owner_id),
-    UNIQUE (move, target_id)
+    PRIMARY KEY (source_id, move, owner_id),  -- what differs most comes first: comparing is most of an insertion
+    UNIQUE (target_id, move)
 );
 COMMENT ON TABLE pipelines.id_map IS
     'One row per source row and owner. loaded: the target row is one that this move inserted.';
@@ -109,7 +109,7 @@ CREATE TABLE pipelines.claim (
     owner_id   uuid NOT NULL,
     uses       bigint NOT NULL
 );
-CREATE INDEX claim_source ON pipelines.claim (move, source_id);
+CREATE INDEX claim_source ON pipelines.claim (source_id, move);
 COMMENT ON TABLE pipelines.claim IS 'Working table: how often each owner refers to each value. Empty between runs.';
 
 CREATE TABLE pipelines.foreign_key (

@@ -54,7 +54,7 @@ FROM pg_temp.staged st
 LEFT JOIN {target} t ON t.{target_key} = st.target_id
 LEFT JOIN pg_temp.loaded l ON l.target_id = st.target_id
 LEFT JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = st.source_id AND m.owner_id = st.owner_id
-ON CONFLICT (move, source_id, owner_id) DO UPDATE SET disposition = excluded.disposition, loaded = excluded.loaded,
+ON CONFLICT (source_id, move, owner_id) DO UPDATE SET disposition = excluded.disposition, loaded = excluded.loaded,
     source_hash = excluded.source_hash, run_id = excluded.run_id,
     target_hash = CASE WHEN excluded.disposition = 'conflict' THEN pipelines.id_map.target_hash
                        ELSE excluded.target_hash END;

@@ -31,6 +31,10 @@ class Suite:
     subject: str
     checks: tuple[Check, ...]
 
+    def critical(self) -> Suite:
+        """The expectations that can close the gate."""
+        return Suite(subject=self.subject, checks=tuple(check for check in self.checks if check.severity == "critical"))
+
 
 def read_suites(folder: Path) -> tuple[Suite, ...]:
     """The suites of a move. Raises GateClosed for anything that would let a check fall away in silence."""
