@@ -28,7 +28,9 @@ def shown(text: object) -> str:
 class Console:
     """The watch of a verb. People's text goes to stdout, or to stderr where stdout is for JSON."""
 
-    def __init__(self, *, as_json: bool, log_format: str, verbose: bool, is_demo: bool = False) -> None:
+    def __init__(
+        self, *, as_json: bool, log_format: str = "text", verbose: bool = False, is_demo: bool = False
+    ) -> None:
         self._as_json = as_json
         self._people: TextIO = sys.stderr if as_json else sys.stdout
         self._rich = RichConsole(file=self._people, highlight=False, markup=False, soft_wrap=True)

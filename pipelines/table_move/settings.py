@@ -10,6 +10,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, Validation
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipelines.table_move.errors import UsageProblem
+from pipelines.table_move.status import SUBJECTS
 
 _DURATION = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _SIZE = {"": 1, "B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3}
@@ -56,6 +57,16 @@ class Settings(BaseSettings):
     lock_timeout: Seconds = Field("500ms", validate_default=True)
     lock_wait: Seconds = Field("1min", validate_default=True)
     report_dir: Path = Path("reports")
+    # How a call is answered, and what single verbs take; no part of a move.
+    as_json: bool = Field(False, validation_alias=AliasChoices("as_json", "PIPELINES_JSON"), exclude=True)
+    log_format: Literal["text", "json"] = Field("text", exclude=True)
+    verbose: bool = Field(False, exclude=True)
+    yes: bool = Field(False, exclude=True)
+    suite: Literal[SUBJECTS] | None = Field(None, exclude=True)
+    run: int | None = Field(None, exclude=True)
+    open: bool = Field(False, exclude=True)
+    reset: bool = Field(False, exclude=True)
+    rows: int | None = Field(None, ge=0, exclude=True)
 
     @classmethod
     def read(cls, **given: object) -> Self:
@@ -71,9 +82,10 @@ class Settings(BaseSettings):
             ) from None
 
     def shown(self) -> dict[str, object]:
-        """What the journal and the report keep: everything but the URL."""
+        """What the journal and the report keep: what makes a difference to a move, without the URL."""
         return self.model_dump(mode="json")
 
 
 def _option(location: tuple[int | str, ...]) -> str:
-    return "--" + str(location[0] if location else "option").replace("_", "-").lower().removeprefix("pipelines-")
+    name = str(location[0] if location else "option").replace("_", "-").lower().removeprefix("pipelines-")
+    return "--" + {"as-json": "json"}.get(name, name)

@@ -107,3 +107,7 @@ class GateCounts:
     passed: int = 0
     failed_critical: int = 0
     failed_warning: int = 0
+
+
+SUBJECTS = ("source", "target", "references", "reconciliation")
+"""What the suites look at, one suite each."""

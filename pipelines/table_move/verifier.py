@@ -12,29 +12,25 @@ from pipelines.table_move.preflight import make_plan
 from pipelines.table_move.quality import gate
 from pipelines.table_move.quality.gate import Standing
 from pipelines.table_move.quality.report import Facts, write_report
-from pipelines.table_move.quality.suites import SUBJECTS, read_suites
+from pipelines.table_move.quality.suites import read_suites
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Milestone, Phase
 from pipelines.table_move.summary import Ending, summarise
 
 
-def verify(
-    database: Database, move: Move, settings: Settings, *, only: str | None
-) -> tuple[dict[str, Any], list[CheckRow]]:
+def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str, Any], list[CheckRow]]:
     """Run the suites that make sense where the move stands: before it has begun, that of the source alone."""
     suites = read_suites(move.suites)
-    if only is not None and only not in SUBJECTS:
-        raise UsageProblem(f"There is no suite {only!r}.", next_step=f"The suites are {', '.join(SUBJECTS)}.")
     plan = make_plan(database, move, settings, default_business=None)
     if plan.located.facts.source is None:
         plan.require_way()
-    wanted = [suite for suite in suites if only in (None, suite.subject)]
+    wanted = [suite for suite in suites if settings.suite in (None, suite.subject)]
     if plan.row is None:
         wanted = [suite for suite in wanted if suite.subject == "source"]
         if not wanted:
             raise Blocked(
-                f"The suite {only!r} looks at the result of a run, and nothing has been copied yet.",
+                f"The suite {settings.suite!r} looks at the result of a run, and nothing has been copied yet.",
                 untouched="Nothing was written.",
                 next_step="`verify --suite source` looks at the old table; `run --until verify` copies and checks.",
             )
@@ -62,13 +58,15 @@ def verify(
     return summary, checks
 
 
-def write_again(database: Database, move: Move, settings: Settings, *, run_id: int | None) -> dict[str, Any]:
+def write_again(database: Database, move: Move, settings: Settings) -> dict[str, Any]:
     """The report of a run, from the journal alone."""
     with database.reading() as cursor:
-        found = journal.last_run(cursor, move.key_in(database.schema), run_id) if journal.exists(cursor) else None
+        found = journal.last_run(cursor, move.key_in(database.schema), settings.run) if journal.exists(cursor) else None
         if found is None or found.summary is None:
             raise UsageProblem(
-                "There is no such run with a result in the journal." if run_id else "No run has left a result yet.",
+                "There is no such run with a result in the journal."
+                if settings.run
+                else "No run has left a result yet.",
                 untouched="Nothing was written.",
                 next_step="`status` shows the newest run; `verify` checks what is there.",
             )

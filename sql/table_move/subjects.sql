@@ -57,10 +57,13 @@ FROM (
            (m.disposition = 'already_present' AND (t.{target_key} IS NOT NULL OR {settled}))::int,
            (m.disposition = 'adopted' AND (t.{target_key} IS NOT NULL OR {settled}))::int,
            (m.disposition = 'conflict')::int, 0
-    FROM pipelines.id_map m LEFT JOIN {target} t ON t.{target_key} = m.target_id
-    WHERE m.move = {move} AND (NOT {moving} OR m.source_id IN (SELECT s.{source_key}::text COLLATE "C" FROM {source} s))
+    FROM pipelines.id_map m
+    LEFT JOIN {target} t ON t.{target_key} = m.target_id
+    LEFT JOIN {source} s ON {moving} AND s.{source_key}::text COLLATE "C" = m.source_id
+    WHERE m.move = {move} AND (NOT {moving} OR s.{source_key} IS NOT NULL)
     UNION ALL
     SELECT coalesce(r.owner_id::text, '(no owner)'), 0, (r.owner_rule IS NOT DISTINCT FROM 'copy')::int, 0, 0, 0, 0, 1
     FROM pipelines.rejected r
-    WHERE r.move = {move} AND (NOT {moving} OR r.source_id IN (SELECT s.{source_key}::text COLLATE "C" FROM {source} s))
+    LEFT JOIN {source} s ON {moving} AND s.{source_key}::text COLLATE "C" = r.source_id
+    WHERE r.move = {move} AND (NOT {moving} OR s.{source_key} IS NOT NULL)
 ) line GROUP BY GROUPING SETS ((owner), ())

@@ -56,19 +56,9 @@ class Call:
         return given if given is not None or not self.database.is_demo else self.demo.default_business
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manner:
-    """How a verb was called: the options that every verb has."""
-
-    as_json: bool
-    log_format: str
-    verbose: bool
-
-
 def answer(
     move: Move,
     demo: Demo,
-    manner: Manner,
     options: Mapping[str, Any],
     work: Callable[[Call], Mapping[str, Any]],
     *,
@@ -76,21 +66,21 @@ def answer(
 ) -> None:
     """Do the work of a verb, print its answer, and exit with the code of the contract.
 
+    options: as given on the command line, None where they were not; the names are those of `Settings`.
     work: gives what the JSON shows beyond the keys that are always there.
     """
     from pipelines.table_move.console import Console
     from pipelines.table_move.database.connect import told_by_sqlstate
+    from pipelines.table_move.settings import Settings
 
-    console = Console(as_json=manner.as_json, log_format=manner.log_format, verbose=manner.verbose)
+    console = Console(as_json=bool(options["as_json"]))  # until the settings are read
     document: dict[str, Any] = {**_EMPTY, "move": move.name}
     code = 0
     with signals() as received:
         try:
-            if manner.log_format not in ("text", "json"):
-                raise UsageProblem(
-                    f"--log-format is text or json, not {manner.log_format!r}.", untouched="Nothing was done."
-                )
-            call = _prepare(move, demo, options, console, create_demo=create_demo)
+            settings = Settings.read(**options)
+            console = Console(as_json=settings.as_json, log_format=settings.log_format, verbose=settings.verbose)
+            call = _prepare(move, demo, settings, console, create_demo=create_demo)
             document["database"] = call.database.label
             received.cancel = call.database.cancel
             with console, told_by_sqlstate():
@@ -113,11 +103,9 @@ def _told(problem: MoveError, caught: BaseException) -> dict[str, Any]:
     return {"blockers": blockers, **(getattr(caught, "summary", None) or {}), "error": problem.happened}
 
 
-def _prepare(move: Move, demo: Demo, options: Mapping[str, Any], console: Console, *, create_demo: bool) -> Call:
+def _prepare(move: Move, demo: Demo, settings: Settings, console: Console, *, create_demo: bool) -> Call:
     from pipelines.table_move.database.connect import Database, libpq_variables_set, parse_url
-    from pipelines.table_move.settings import Settings
 
-    settings = Settings.read(**options)
     if settings.database_url is not None:
         database = Database(
             parameters=parse_url(settings.database_url.get_secret_value()),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.table_move.cli.call import Call, Manner, answer
+from pipelines.table_move.cli.call import Call, answer
 from pipelines.table_move.cli.demonstration import Demo, ensure_demo
 from pipelines.table_move.cli.options import AsJson, DatabaseUrl, LogFormat, Verbose
 from pipelines.table_move.errors import UsageProblem
@@ -18,28 +18,39 @@ def add(app: typer.Typer, move: Move, demo: Demo) -> None:
     @app.command("demo")
     def make_demo(
         database_url: DatabaseUrl = None,
-        reset: Annotated[bool, typer.Option("--reset", help="Throw the demonstration away and make it anew.")] = False,
+        reset: Annotated[
+            bool | None,
+            typer.Option("--reset", help="Throw the demonstration away and make it anew.", show_default=False),
+        ] = None,
         rows: Annotated[
-            int, typer.Option("--rows", min=0, help="Rows of the old table; another number than before needs --reset.")
-        ] = demo.default_rows,
-        as_json: AsJson = False,
-        log_format: LogFormat = "text",
-        verbose: Verbose = False,
+            int | None,
+            typer.Option("--rows", help="Rows of the old table, when it is made."),
+        ] = None,
+        as_json: AsJson = None,
+        log_format: LogFormat = None,
+        verbose: Verbose = None,
     ) -> None:
         """(Re)create the embedded demonstration database. Refused when a URL is given."""
-        manner = Manner(as_json=as_json, log_format=log_format, verbose=verbose)
-        options = {"database_url": database_url}
-        answer(move, demo, manner, options, lambda call: _work(call, rows=rows, reset=reset), create_demo=False)
+        options = {
+            "database_url": database_url,
+            "reset": reset,
+            "rows": rows,
+            "as_json": as_json,
+            "log_format": log_format,
+            "verbose": verbose,
+        }
+        answer(move, demo, options, _work, create_demo=False)
 
 
-def _work(call: Call, *, rows: int, reset: bool) -> Mapping[str, Any]:
+def _work(call: Call) -> Mapping[str, Any]:
     if not call.database.is_demo:
         raise UsageProblem(
             "`demo` makes the demonstration only, and a database URL is given.",
             untouched="Nothing was written.",
             next_step="Call it without --database-url and with DATABASE_URL unset.",
         )
-    created = ensure_demo(call.database, call.demo, rows=rows, reset=reset)
+    rows = call.demo.default_rows if call.settings.rows is None else call.settings.rows
+    created = ensure_demo(call.database, call.demo, rows=rows, reset=call.settings.reset)
     call.console.line(
         f"Created: {rows:,} rows of {call.move.source.table}."
         if created

@@ -10,9 +10,13 @@ DatabaseUrl = Annotated[
     str | None, typer.Option("--database-url", help="postgresql://…; else DATABASE_URL; else the demonstration.")
 ]
 Schema = Annotated[str | None, typer.Option("--schema", help="Schema of the application. [default: public]")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; people's text on stderr.")]
-LogFormat = Annotated[str, typer.Option("--log-format", help="text or json, on stderr.", metavar="text|json")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Log more.")]
+AsJson = Annotated[
+    bool | None, typer.Option("--json", help="One JSON object on stdout; people's text on stderr.", show_default=False)
+]
+LogFormat = Annotated[
+    str | None, typer.Option("--log-format", help="How to log, on stderr. [default: text]", metavar="text|json")
+]
+Verbose = Annotated[bool | None, typer.Option("-v", "--verbose", help="Log more.", show_default=False)]
 DefaultBusiness = Annotated[
     str | None, typer.Option("--default-business", help="Owner (id or name) of rows that nobody refers to.")
 ]

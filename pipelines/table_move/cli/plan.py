@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pipelines.table_move.cli.call import Call, Manner, answer
+from pipelines.table_move.cli.call import Call, answer
 from pipelines.table_move.cli.demonstration import Demo
 from pipelines.table_move.cli.options import (
     AllowDangling,
@@ -33,9 +33,9 @@ def add(app: typer.Typer, move: Move, demo: Demo) -> None:
         schema: Schema = None,
         default_business: DefaultBusiness = None,
         allow_dangling: AllowDangling = None,
-        as_json: AsJson = False,
-        log_format: LogFormat = "text",
-        verbose: Verbose = False,
+        as_json: AsJson = None,
+        log_format: LogFormat = None,
+        verbose: Verbose = None,
     ) -> None:
         """Census and prediction: rows, owners, references, blockers, expected time. Writes nothing, ever."""
         options = {
@@ -43,8 +43,11 @@ def add(app: typer.Typer, move: Move, demo: Demo) -> None:
             "schema": schema,
             "default_business": default_business,
             "allow_dangling": allow_dangling,
+            "as_json": as_json,
+            "log_format": log_format,
+            "verbose": verbose,
         }
-        answer(move, demo, Manner(as_json=as_json, log_format=log_format, verbose=verbose), options, _work)
+        answer(move, demo, options, _work)
 
 
 def _work(call: Call) -> Mapping[str, Any]:

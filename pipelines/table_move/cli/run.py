@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.table_move.cli.call import Call, Manner, answer
+from pipelines.table_move.cli.call import Call, answer
 from pipelines.table_move.cli.demonstration import Demo
 from pipelines.table_move.cli.options import (
     AllowDangling,
@@ -49,10 +49,12 @@ def add(app: typer.Typer, move: Move, demo: Demo) -> None:
             str | None, typer.Option("--lock-wait", help="How long to try for locks in all. [default: 1min]")
         ] = None,
         report_dir: ReportDir = None,
-        yes: Annotated[bool, typer.Option("--yes", help="Do not ask, on a terminal.")] = False,
-        as_json: AsJson = False,
-        log_format: LogFormat = "text",
-        verbose: Verbose = False,
+        yes: Annotated[
+            bool | None, typer.Option("--yes", help="Do not ask, on a terminal.", show_default=False)
+        ] = None,
+        as_json: AsJson = None,
+        log_format: LogFormat = None,
+        verbose: Verbose = None,
     ) -> None:
         """The whole move, resumable: run it again after a failure and it goes on; run it when done and it says so."""
         options = {
@@ -68,17 +70,20 @@ def add(app: typer.Typer, move: Move, demo: Demo) -> None:
             "lock_timeout": lock_timeout,
             "lock_wait": lock_wait,
             "report_dir": report_dir,
+            "yes": yes,
+            "as_json": as_json,
+            "log_format": log_format,
+            "verbose": verbose,
         }
-        manner = Manner(as_json=as_json, log_format=log_format, verbose=verbose)
-        answer(move, demo, manner, options, lambda call: _work(call, asked=yes))
+        answer(move, demo, options, _work)
 
 
-def _work(call: Call, *, asked: bool) -> Mapping[str, Any]:
+def _work(call: Call) -> Mapping[str, Any]:
     import pandas  # noqa: F401  once, before the workers need it at the same time
 
     from pipelines.table_move import runner
 
-    if not asked:
+    if not call.settings.yes:
         _ask(call)
     outcome = runner.run(call.database, call.move, call.settings, call.console, default_business=call.default_business)
     _show(call, outcome.summary, nothing_to_do=outcome.nothing_to_do)

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from pipelines.table_move.cli.call import Call, Manner, answer
+from pipelines.table_move.cli.call import Call, answer
 from pipelines.table_move.cli.demonstration import Demo
 from pipelines.table_move.cli.options import AsJson, DatabaseUrl, LogFormat, Schema, Verbose
 from pipelines.table_move.spec import Move
@@ -19,13 +19,19 @@ def add(app: typer.Typer, move: Move, demo: Demo) -> None:
     def status(
         database_url: DatabaseUrl = None,
         schema: Schema = None,
-        as_json: AsJson = False,
-        log_format: LogFormat = "text",
-        verbose: Verbose = False,
+        as_json: AsJson = None,
+        log_format: LogFormat = None,
+        verbose: Verbose = None,
     ) -> None:
         """Where the move stands: counts, rate, time left, who holds the lock. Writes nothing."""
-        manner = Manner(as_json=as_json, log_format=log_format, verbose=verbose)
-        answer(move, demo, manner, {"database_url": database_url, "schema": schema}, _work)
+        options = {
+            "database_url": database_url,
+            "schema": schema,
+            "as_json": as_json,
+            "log_format": log_format,
+            "verbose": verbose,
+        }
+        answer(move, demo, options, _work)
 
 
 def _work(call: Call) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.table_move.cli.call import Call, Manner, answer
+from pipelines.table_move.cli.call import Call, answer
 from pipelines.table_move.cli.demonstration import Demo
 from pipelines.table_move.cli.options import AllowDangling, AsJson, DatabaseUrl, LogFormat, ReportDir, Schema, Verbose
 from pipelines.table_move.errors import GateClosed
@@ -27,9 +27,9 @@ def add(app: typer.Typer, move: Move, demo: Demo) -> None:
         ] = None,
         allow_dangling: AllowDangling = None,
         report_dir: ReportDir = None,
-        as_json: AsJson = False,
-        log_format: LogFormat = "text",
-        verbose: Verbose = False,
+        as_json: AsJson = None,
+        log_format: LogFormat = None,
+        verbose: Verbose = None,
     ) -> None:
         """The expectation suites, at any time, before or after the cutover. Writes a report and nothing else."""
         options = {
@@ -37,16 +37,19 @@ def add(app: typer.Typer, move: Move, demo: Demo) -> None:
             "schema": schema,
             "allow_dangling": allow_dangling,
             "report_dir": report_dir,
+            "suite": suite,
+            "as_json": as_json,
+            "log_format": log_format,
+            "verbose": verbose,
         }
-        manner = Manner(as_json=as_json, log_format=log_format, verbose=verbose)
-        answer(move, demo, manner, options, lambda call: _work(call, suite))
+        answer(move, demo, options, _work)
 
 
-def _work(call: Call, suite: str | None) -> Mapping[str, Any]:
+def _work(call: Call) -> Mapping[str, Any]:
     from pipelines.table_move.quality.gate import require_open
     from pipelines.table_move.verifier import verify
 
-    summary, checks = verify(call.database, call.move, call.settings, only=suite)
+    summary, checks = verify(call.database, call.move, call.settings)
     _show(call, checks)
     call.console.line(f"Report: {summary['report']}")
     try:

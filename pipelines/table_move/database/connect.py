@@ -31,6 +31,7 @@ _PINS = (
     "SET standard_conforming_strings = on",
     "SET DateStyle = 'ISO, YMD'",
     "SET TimeZone = 'UTC'",
+    "SET work_mem = '64MB'",  # whole tables are joined by hash; the default would do it in many passes over the disk
     "SET jit = off",  # it costs more than it saves where statements are many and their sizes known badly
 )
 

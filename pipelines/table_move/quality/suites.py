@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.table_move.errors import GateClosed
+from pipelines.table_move.status import SUBJECTS
 
-SUBJECTS = ("source", "target", "references", "reconciliation")
 SEVERITIES = ("critical", "warning", "info")
 
 
