@@ -16,7 +16,7 @@ WITH claimed AS MATERIALIZED (
     SELECT value, owner_id, row_number() OVER (PARTITION BY value ORDER BY uses DESC, owner_id) AS rank FROM claimed
 )
 SELECT CASE WHEN r.value IS NULL THEN 'null'
-            WHEN s.{source_key} IS NOT NULL AND p.rank = 1 AND r.value ~ {canonical_uuid} THEN 'already_current'
+            WHEN s.{source_key} IS NOT NULL AND p.rank = 1 AND {value_is_uuid} THEN 'already_current'
             WHEN s.{source_key} IS NOT NULL THEN 'to_rewire'
             WHEN t.{target_owner} = r.owner_id THEN 'already_current'
             WHEN t.{target_key} IS NOT NULL THEN 'foreign'
@@ -24,7 +24,7 @@ SELECT CASE WHEN r.value IS NULL THEN 'null'
 FROM ({references}) r
 LEFT JOIN {source} s ON s.{source_key}::text COLLATE "C" = r.value
 LEFT JOIN ranked p ON p.value = r.value AND p.owner_id = r.owner_id
-LEFT JOIN {target} t ON t.{target_key} = CASE WHEN r.value ~ {canonical_uuid} THEN r.value::uuid END
+LEFT JOIN {target} t ON t.{target_key} = CASE WHEN {value_is_uuid} THEN r.value::uuid END
 GROUP BY 1;
 
 -- name: without_owner

@@ -1,3 +1,7 @@
+-- name: value_is_uuid
+-- Whether a reference holds the canonical text of a UUID.
+(r.value LIKE '________-____-____-____-____________' AND translate(r.value, '0123456789abcdef', '') = '----')
+
 -- name: classified
 -- Every reference with its class, first match; successor_id is what it has to become.
 SELECT r.table_name, r.row_key, r.column_name, r.owner_id, r.value,
@@ -9,7 +13,8 @@ SELECT r.table_name, r.row_key, r.column_name, r.owner_id, r.value,
        m.target_id AS successor_id
 FROM ({references}) r
 LEFT JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = r.value AND m.owner_id = r.owner_id
-LEFT JOIN {target} t ON t.{target_key} = CASE WHEN r.value ~ {canonical_uuid} THEN r.value::uuid END
+LEFT JOIN {target} t
+       ON t.{target_key} = CASE WHEN m.target_id IS NULL AND {value_is_uuid} THEN r.value::uuid END
 
 -- name: late
 -- How many references still hold an old value that the map knows.

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from pipelines.table_move.database.queries import query
-from pipelines.table_move.pure.ids import CANONICAL_UUID
 from pipelines.table_move.spec import Move, Referencing
 
 
@@ -74,7 +73,7 @@ class Names:
             "owners_label": sql.Identifier(move.owner.label),
             "references": self._references(),
             "claims": self._claims(),
-            "canonical_uuid": sql.Literal(CANONICAL_UUID),
+            "value_is_uuid": query("references.value_is_uuid"),
             "move": sql.Literal(self.key),
         }
 

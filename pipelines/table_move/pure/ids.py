@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from uuid import UUID
 
-# What uuid's own text output looks like; other spellings of a UUID are plain text ids. Also SQL's regex, see sql/.
+# What uuid's own text output looks like; other spellings of a UUID are plain text ids.
 CANONICAL_UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
