@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +20,16 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session", params=VERSIONS, ids=lambda version: f"pg{version}")
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of a server's maintenance database."""
-    folder: Path = tmp_path_factory.mktemp(f"pg{request.param}")
-    return embedded.start(folder / "data", version=request.param)
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a server's maintenance database.
+
+    Its data stand outside of pytest's own folder: every session of pytest closes that to other users, and the server
+    runs as one where the tests run as root.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"table-move-pg{request.param}-") as folder:
+        server = embedded.server(Path(folder) / "data", version=request.param)
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture

@@ -204,7 +204,7 @@ def test_a_stop_before_the_switch_leaves_the_old_world_and_the_next_run_goes_on(
 DEFECTS = (
     "DELETE FROM templates WHERE template_id = (SELECT min(target_id::text)::uuid FROM pipelines.id_map)",
     "UPDATE templates SET content = content || ' ' WHERE template_name NOT LIKE 'New style%'",
-    "UPDATE templates SET template_name = template_name || '!' WHERE template_name NOT LIKE 'New style%'",
+    "UPDATE templates SET template_name = left(template_name, 9) || '!' WHERE template_name NOT LIKE 'New style%'",
     "UPDATE templates SET template_type = 'other' WHERE template_name NOT LIKE 'New style%'",
     "UPDATE templates SET updated_at = NULL WHERE template_name LIKE 'New style%'",
     "UPDATE stages SET stage_selection_template_id = (SELECT min(template_id) FROM before.prompt_templates)",

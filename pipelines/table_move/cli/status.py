@@ -11,7 +11,7 @@ from pipelines.table_move.cli.call import Call, answer
 from pipelines.table_move.cli.demonstration import Demo
 from pipelines.table_move.cli.options import AsJson, DatabaseUrl, LogFormat, Schema, Verbose
 from pipelines.table_move.spec import Move
-from pipelines.table_move.status import Counts, State
+from pipelines.table_move.status import Counts
 
 
 def add(app: typer.Typer, move: Move, demo: Demo) -> None:
@@ -47,7 +47,7 @@ def _show(call: Call, found: Mapping[str, Any]) -> None:
     console.line(f"{found['move']}: {found['state']}" + (f", {found['phase']}" if found.get("phase") else ""))
     if holder := found["lock_holder"]:
         console.line(f"The lock is held by pid {holder['pid']} ({holder['application']}) since {holder['since']}.")
-    if found["state"] is State.NOT_STARTED:
+    if found.get("run_id") is None:
         console.line(f"{found['source_rows']:,} rows wait. `plan` says what a run would do.")
         return
     rows = [(name.replace("_", " "), f"{found[name]:,}", "") for name in Counts().as_dict()]

@@ -49,8 +49,7 @@ class Session(extensions.connection):
 def pin(connection: extensions.connection) -> None:
     """The first statements of every session, ours and those of the checks."""
     with connection.cursor() as cursor:
-        for statement in _PINS:
-            cursor.execute(statement)
+        cursor.execute("; ".join(_PINS))
         # The backend of a client that is gone notices within seconds instead of finishing its statement.
         cursor.execute(
             "SELECT set_config(name, '2s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ _PHASES = {
 }
 _VERDICTS = {
     "done": ("good", "Done. Every row has its place, every reference follows, the old table is retired."),
-    "stopped": ("bad", "Stopped. The old table is kept and serves as before."),
+    "stopped": ("bad", "Stopped. The old table is kept."),
+    "paused": ("busy", "Stopped where it was told to. The old table is in charge; running again goes on from there."),
     "interrupted": ("bad", "Interrupted. What was committed stays; running again goes on from there."),
     "running": ("busy", "Under way."),
     "checked": ("good", "Checked. No critical expectation failed."),
@@ -43,7 +45,8 @@ class Facts:
 def write_report(facts: Facts, folder: Path) -> Path:
     """Write the page and `summary.json` into a folder of their own. Returns the page. Raises ReportNotWritten."""
     run_id = facts.summary.get("run_id")
-    place = folder / f"{facts.summary['move'].replace('@', '-')}-{'verify' if run_id is None else f'run-{run_id}'}"
+    name = re.sub(r"[^\w-]", "-", str(facts.summary["move"]))  # a schema may be called ../../etc
+    place = folder / f"{name}-{'verify' if run_id is None else f'run-{run_id}'}"
     page = place / "report.html"
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,8 @@ def render(facts: Facts) -> str:
         lstrip_blocks=True,
     )
     summary = facts.summary
-    tone, verdict = _VERDICTS.get(str(summary["state"]), ("busy", str(summary["state"])))
+    ended = "paused" if summary["state"] == "stopped" and not summary["error"] else str(summary["state"])
+    tone, verdict = _VERDICTS.get(ended, ("busy", ended))
     return environment.get_template("report.html.j2").render(
         summary=summary,
         tone=tone,

@@ -1,0 +1,115 @@
+"""The report of a run: everything is escaped, nothing runs, nothing is loaded, and it stays in its folder."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from dataclasses import asdict
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.table_move.database.journal import CheckRow
+from pipelines.table_move.errors import ReportNotWritten
+from pipelines.table_move.quality.report import Facts, render, write_report
+from pipelines.table_move.status import Counts, GateCounts, ReferenceCounts
+
+HOSTILE = "</td></style><script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>{{7*7}}"
+
+
+def facts(**more: Any) -> Facts:
+    summary = {
+        "move": "templates",
+        "database": "demo",
+        "run_id": 1,
+        "state": "done",
+        "phase": "confirm",
+        **Counts(source_rows=7, fan_out_copies=2, inserted=9).as_dict(),
+        "rows_written": 9,
+        "references": asdict(ReferenceCounts(rewired=3)),
+        "gate": asdict(GateCounts(passed=4)),
+        "write_pause_ms": 12.0,
+        "retired_schema": "pipelines_retired_1",
+        "owners": [{"owner_id": "o", "owner": "Owner", "rule": "default", "rows": 9}],
+        "not_carried": [{"column": "description", "rows": 5}],
+        "timings": {"copy": 1.5},
+        "settings": {"workers": 2},
+        "error": None,
+        "code_version": "1",
+        **more,
+    }
+    check = CheckRow(
+        phase="verify",
+        suite="source",
+        expectation="name_is_there",
+        severity="warning",
+        success=False,
+        observed=None,
+        unexpected_count=3,
+        reason="A reason.",
+        samples=[HOSTILE],
+        error=HOSTILE,
+        seconds=0.1,
+    )
+    return Facts(summary=summary, checks=[check])
+
+
+class Elements(HTMLParser):
+    """The elements and attributes that a browser would see."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attributes}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_hostile_text_is_shown_and_does_nothing() -> None:
+    found = facts(
+        owners=[{"owner_id": HOSTILE, "owner": HOSTILE, "rule": "default", "rows": 9}],
+        error=HOSTILE,
+        settings={HOSTILE: HOSTILE},
+        database=HOSTILE,
+    )
+    page = render(found)
+    seen = Elements(page)
+    assert not seen.tags & {"script", "img", "iframe", "object", "link", "form"}
+    assert not [name for name in seen.attributes if name.startswith("on") or name in ("src", "href")]
+    assert seen.text.count(HOSTILE) >= 6
+    assert "default-src 'none'" in page
+    assert not re.search(r"https?://", page)
+
+
+def test_a_balance_that_does_not_hold_is_said_so() -> None:
+    assert "The balance holds." in render(facts())
+    assert "The balance does not hold." in render(facts(inserted=8))
+
+
+def test_a_run_that_was_told_to_stop_is_not_called_a_failure() -> None:
+    assert 'class="verdict busy"' in render(facts(state="stopped"))
+    assert 'class="verdict bad"' in render(facts(state="stopped", error="The gate is closed"))
+
+
+def test_the_report_stays_in_its_folder_and_is_for_its_owner_only(tmp_path: Path) -> None:
+    page = write_report(facts(move="templates@../../etc"), tmp_path / "reports")
+    assert page.resolve().is_relative_to((tmp_path / "reports").resolve())
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))["checks"][0]["samples"] == [HOSTILE]
+    assert [path.name for path in page.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(ReportNotWritten, match="report --run 1"):
+        write_report(facts(), tmp_path / "file")
