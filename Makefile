@@ -1,18 +1,22 @@
 # make run   the move on the embedded demonstration database      make test   the whole test suite
 # make setup the environment alone    make lint   ruff    make lock   the hash-pinned lock, made anew
+# make bench the copy against server-side SQL, as a ratio (ROWS=200000 PAIRS=3)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The demonstration runs with a clean environment: no DATABASE_URL and no PG… variable can reach it.
 CLEAN := env -i PATH="$(PATH)" HOME="$(HOME)" TERM="$(TERM)" LANG="$(LANG)" PYTHONUTF8=1
 
-.PHONY: run test setup lint lock clean
+.PHONY: run test bench setup lint lock clean
 
 run: $(VENV)/.installed
 	@$(CLEAN) $(BIN)/python -m pipelines.templates run
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(TESTS)
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m tests.benchmarks.copy_against_sql
 
 setup: $(VENV)/.installed
 

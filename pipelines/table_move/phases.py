@@ -12,7 +12,8 @@ from typing import Any
 from pipelines.table_move.database import cutover, foreign_keys, journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catch_up import catch_up
-from pipelines.table_move.database.copy import clear_claims, copy
+from pipelines.table_move.database.claims import clear_claims
+from pipelines.table_move.database.copy import copy
 from pipelines.table_move.errors import GateClosed, NotInTime
 from pipelines.table_move.quality import gate
 from pipelines.table_move.quality.gate import Standing

@@ -94,16 +94,16 @@ def test_foreign_keys_leave_and_come_back_as_they_were(
     assert application.rows(state) == before
 
 
-def suite(subject: str, *checks: dict) -> Suite:
+def suite(subject: str, *checks: dict, severity: str = "critical") -> Suite:
     return Suite(
         subject=subject,
         checks=tuple(
             Check(
                 name=f"check {number}",
-                severity="critical",
+                severity=severity,
                 reason="For the test.",
                 definition={
-                    "severity": "critical",
+                    "severity": severity,
                     "meta": {"name": f"check {number}", "reason": "For the test."},
                     **check,
                 },
@@ -113,7 +113,10 @@ def suite(subject: str, *checks: dict) -> Suite:
     )
 
 
-def test_an_expectation_that_raises_closes_the_gate(application: Application, database: Database, begin) -> None:
+@pytest.mark.parametrize("severity", ["critical", "warning"])
+def test_an_expectation_that_raises_closes_the_gate_whatever_its_severity(
+    application: Application, database: Database, begin, severity: str
+) -> None:
     application.business(1)
     application.template("x")
     going = begin()
@@ -123,6 +126,7 @@ def test_an_expectation_that_raises_closes_the_gate(application: Application, da
         {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "no_such_column"}},
         {"type": "unexpected_rows_expectation", "kwargs": {"unexpected_rows_query": "SELECT 1/0 FROM {batch}"}},
         {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "template_text"}},
+        severity=severity,
     )
     rows = gate.run_suites(database, going.attempt.names, [bad], phase="verify", standing=Standing())
     assert [row.success for row in rows] == [False, False, True]

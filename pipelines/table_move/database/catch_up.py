@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipelines.table_move.database.attempt import Attempt
+from pipelines.table_move.database.claims import build_claims
 from pipelines.table_move.database.connect import Session, as_application
-from pipelines.table_move.database.copy import build_claims, in_parallel, map_batch
+from pipelines.table_move.database.copy import map_batch
 from pipelines.table_move.database.extract import at_places, read_rows
 from pipelines.table_move.database.load import merge
+from pipelines.table_move.database.workers import in_parallel
 from pipelines.table_move.pure.ranges import Place
 
 AVERAGE_FLOOR = 512  # bytes a row is taken for at least, when rows are grouped into batches

@@ -61,6 +61,11 @@ class CheckRow:
     error: str | None
     seconds: float
 
+    @property
+    def closes_the_gate(self) -> bool:
+        """A critical one that failed, or one of any severity that raised instead of answering."""
+        return not self.success and (self.severity == "critical" or self.error is not None)
+
 
 def exists(cursor: extensions.cursor) -> bool:
     """Whether the journal is there. Raises Blocked for a schema of that name that is not ours."""

@@ -70,18 +70,17 @@ def run_suites(
 
 def counted(rows: Iterable[CheckRow]) -> GateCounts:
     rows = list(rows)
-    critical = sum(not row.success and row.severity == "critical" for row in rows)
-    warning = sum(not row.success and row.severity != "critical" for row in rows)
-    return GateCounts(passed=len(rows) - critical - warning, failed_critical=critical, failed_warning=warning)
+    passed, critical = sum(row.success for row in rows), sum(row.closes_the_gate for row in rows)
+    return GateCounts(passed=passed, failed_critical=critical, failed_warning=len(rows) - passed - critical)
 
 
 def require_open(rows: Iterable[CheckRow]) -> None:
-    """Raises GateClosed, naming the critical expectations that failed."""
-    failed = [row for row in rows if not row.success and row.severity == "critical"]
+    """Raises GateClosed, naming the expectations that close the gate."""
+    failed = [row for row in rows if row.closes_the_gate]
     if failed:
         lines = "\n".join(f"  {row.suite}/{row.expectation}: {_said(row)}. {row.reason}" for row in failed)
         raise GateClosed(
-            f"The gate is closed by {len(failed)} critical expectations:\n{lines}",
+            f"The gate is closed by {len(failed)} expectations:\n{lines}",
             untouched="The old table is kept.",
             next_step="The report names the rows. Put them right, then run the same command again.",
         )

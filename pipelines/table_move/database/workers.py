@@ -1,0 +1,82 @@
+"""Work in parallel: a session per worker thread, and the first failure stops the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TypeVar
+
+from pipelines.table_move.database.attempt import Attempt
+from pipelines.table_move.database.connect import Session, be_patient
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+def in_parallel(
+    attempt: Attempt,
+    work: Callable[[Session, Part], Result],
+    parts: Iterable[Part],
+    *,
+    patience: float = 0,
+) -> Iterator[Result]:
+    """Results of `work(session, part)` as they come, at most two parts per worker in flight; a session per worker.
+
+    patience: seconds to wait for any one lock; 0 is without end.
+    The first failure stops the others: their statements are cancelled and their transactions rolled back.
+    """
+    with _sessions(attempt, patience) as session_of_thread, ThreadPoolExecutor(attempt.settings.workers) as executor:
+        queue = iter(parts)
+        pending: set[Future[Result]] = set()
+        try:
+            while True:
+                for part in queue:
+                    pending.add(executor.submit(lambda part=part: work(session_of_thread(), part)))
+                    if len(pending) >= 2 * attempt.settings.workers:
+                        break
+                if not pending:
+                    return
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            session_of_thread.cancel()
+            raise
+
+
+class _SessionOfThread:
+    """A session per worker thread, opened at its first use."""
+
+    def __init__(self, attempt: Attempt, patience: float) -> None:
+        self._attempt = attempt
+        self._patience = patience
+        self._local = threading.local()
+        self._opened: list[Session] = []
+
+    def __call__(self) -> Session:
+        if not hasattr(self._local, "session"):
+            self._local.session = self._attempt.database.connect()
+            self._opened.append(self._local.session)
+            be_patient(self._local.session, self._patience)
+        return self._local.session
+
+    def cancel(self) -> None:
+        for session in self._opened:
+            if not session.closed:
+                session.cancel()
+
+    def close(self) -> None:
+        for session in self._opened:
+            session.close()
+
+
+@contextmanager
+def _sessions(attempt: Attempt, patience: float) -> Iterator[_SessionOfThread]:
+    sessions = _SessionOfThread(attempt, patience)
+    try:
+        yield sessions
+    finally:
+        sessions.close()
