@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.table_move.database import cutover, foreign_keys, journal
+from pipelines.table_move.database.adopt import adopt
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catch_up import catch_up
-from pipelines.table_move.database.claims import clear_claims
+from pipelines.table_move.database.claims import assign_owners, build_claims, clear_claims
 from pipelines.table_move.database.copy import copy
 from pipelines.table_move.errors import GateClosed, NotInTime
 from pipelines.table_move.quality import gate
@@ -49,10 +50,15 @@ class Phases:
         order = list(Milestone)
         return order.index(self.milestone) < order.index(milestone)
 
-    def copy(self) -> None:
+    def copy(self, assigned: Mapping[str, str] | None = None) -> None:
+        """assigned: owners that a person names in this call, by source id; None leaves those of an earlier one."""
         with self._in(Phase.COPY):
+            if assigned is not None:
+                assign_owners(self.attempt, assigned)
             if self.attempt.settings.until != "copy":
                 gate.warm_up()
+            build_claims(self.attempt)
+            adopt(self.attempt)
             self.rows_written += copy(self.attempt)
 
     def verify(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
@@ -12,11 +13,13 @@ from psycopg2 import extensions
 
 from pipelines.table_move.database import census, journal
 from pipelines.table_move.database.catalog import Located, locate
+from pipelines.table_move.database.census import Question
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.journal import MoveRow, RunRow
 from pipelines.table_move.database.rewire import late_references
-from pipelines.table_move.errors import Blocked, Blocker
+from pipelines.table_move.errors import Blocked, Blocker, UsageProblem
 from pipelines.table_move.pure import estimate
+from pipelines.table_move.pure.owners_file import parse_owners
 from pipelines.table_move.pure.preflight import blockers, no_owner
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
@@ -34,7 +37,9 @@ class Plan:
     row: MoveRow | None
     last_run: RunRow | None
     default_owner: str | None
+    assigned: Mapping[str, str] | None
     counts: Counts
+    rules: Mapping[str, int]
     references: ReferenceCounts
     late_references: int
     blockers: tuple[Blocker, ...]
@@ -75,6 +80,7 @@ class Plan:
 
 def make_plan(database: Database, move: Move, settings: Settings, *, default_business: str | None) -> Plan:
     """Look at the database, read-only, in one snapshot."""
+    assigned = _owners_file(move, settings)
     with database.reading() as cursor:
         has_journal = journal.exists(cursor)
         row = journal.load(cursor, move.key_in(database.schema)) if has_journal else None
@@ -85,6 +91,15 @@ def make_plan(database: Database, move: Move, settings: Settings, *, default_bus
         if found:
             return _plan(located, has_journal, row, last, blockers=found)
         default_owner, problems = _default_owner(cursor, located, row, default_business)
+        question = Question(
+            default_owner=default_owner,
+            assigned=assigned,
+            has_journal=has_journal,
+            keep_target=settings.on_conflict == "keep-target",
+        )
+        problems += _ambiguous(cursor, located)
+        if assigned is not None:
+            problems += _unknown_assigned(cursor, located, question)
         if row is not None:
             return _plan(
                 located,
@@ -93,13 +108,14 @@ def make_plan(database: Database, move: Move, settings: Settings, *, default_bus
                 last,
                 blockers=problems,
                 default_owner=default_owner,
+                assigned=assigned,
                 counts=census.counts(cursor, located.names),
                 references=census.reference_counts(cursor, located.names),
                 late=late_references(cursor, located.names),
             )
-        predicted = census.predict(cursor, located.names)
-        if predicted.unclaimed and default_owner is None and not problems:
-            problems = [_missing_owner(cursor, located, predicted.unclaimed)]
+        predicted = census.predict(cursor, located.names, question)
+        if predicted.unowned and not problems:
+            problems = [_missing_owner(cursor, located, question, predicted.unowned)]
         return _plan(
             located,
             has_journal,
@@ -107,13 +123,14 @@ def make_plan(database: Database, move: Move, settings: Settings, *, default_bus
             last,
             blockers=problems,
             default_owner=default_owner,
-            counts=Counts(
-                source_rows=predicted.source_rows,
-                fan_out_copies=predicted.copies,
-                inserted=predicted.source_rows + predicted.copies,
-            ),
+            assigned=assigned,
+            counts=predicted.counts,
+            rules=predicted.rules,
             references=predicted.references,
-            warnings=_warnings(located, predicted.references, allow_dangling=settings.allow_dangling),
+            warnings=(
+                *_warnings(located, predicted.references, allow_dangling=settings.allow_dangling),
+                *_taken_ids(predicted.counts),
+            ),
         )
 
 
@@ -134,6 +151,8 @@ def _plan(
     *,
     blockers: list[Blocker],
     default_owner: str | None = None,
+    assigned: Mapping[str, str] | None = None,
+    rules: Mapping[str, int] | None = None,
     counts: Counts | None = None,
     references: ReferenceCounts | None = None,
     late: int = 0,
@@ -145,6 +164,8 @@ def _plan(
         row=row,
         last_run=last_run,
         default_owner=default_owner,
+        assigned=assigned,
+        rules=rules or {},
         counts=counts or Counts(),
         references=references or ReferenceCounts(),
         late_references=late,
@@ -220,12 +241,77 @@ def _default_owner(
     ]
 
 
-def _missing_owner(cursor: extensions.cursor, located: Located, count: int) -> Blocker:
+def _missing_owner(cursor: extensions.cursor, located: Located, question: Question, count: int) -> Blocker:
+    names = located.names
     return no_owner(
         count=count,
-        examples=census.rows_without_owner(cursor, located.names),
-        command=f"python -m pipelines.{located.names.move.name} run --default-business UUID-or-name",
+        examples=census.rows_without_owner(cursor, names, question),
+        candidates=census.owner_candidates(cursor, names),
+        command=f"python -m pipelines.{names.move.name} run --default-business",
     )
+
+
+def _owners_file(move: Move, settings: Settings) -> Mapping[str, str] | None:
+    """The owners that a person names in this call. Raises UsageProblem for a file that cannot be used."""
+    if settings.owners is None:
+        return None
+    if move.target.owner is None:
+        raise UsageProblem(
+            f"Rows of {move.target.table} belong to nobody in particular: --owners has no meaning here.",
+            untouched="Nothing was written.",
+            next_step="Run without --owners.",
+        )
+    try:
+        text = settings.owners.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UsageProblem(
+            f"The file of owners {settings.owners} cannot be read: {problem}.",
+            untouched="Nothing was written.",
+            next_step="Give a readable file in UTF-8.",
+        ) from None
+    return parse_owners(text, owner_column=move.target.owner)
+
+
+def _unknown_assigned(cursor: extensions.cursor, located: Located, question: Question) -> list[Blocker]:
+    names = located.names
+    return [
+        Blocker(
+            code="unknown_in_owners_file",
+            message=f"The file of owners names the row {key!r}, which {names.move.source.table} does not have."
+            if unknown_row
+            else f"The file of owners gives {key!r} to {owner}, which {names.move.owner.table} does not have.",
+            remedy="Put the line right or take it out.",
+        )
+        for key, owner, unknown_row in census.unknown_in_owners_file(cursor, names, question)
+    ]
+
+
+def _ambiguous(cursor: extensions.cursor, located: Located) -> list[Blocker]:
+    source, key = located.names.move.source.table, located.names.move.source.key
+    return [
+        Blocker(
+            code="ambiguous_ids",
+            message=f"{source} has {one!r} and {other!r}, which are the same UUID; a uuid column that refers to it may "
+            "mean either.",
+            remedy=f"Delete one of the two rows of {source}, or give it another {key}.",
+        )
+        for one, other in census.ambiguous_ids(cursor, located.names)
+    ]
+
+
+def _taken_ids(counts: Counts) -> tuple[str, ...]:
+    said = []
+    if counts.already_present or counts.adopted:
+        said.append(
+            f"{counts.already_present} rows stand in the target under their id already and {counts.adopted} more may "
+            "have an equal there; names and types are compared when they are copied."
+        )
+    if counts.conflicts:
+        said.append(
+            f"The ids of {counts.conflicts} rows are taken by other rows of the target: they will close the gate; "
+            "--on-conflict keep-target keeps what is there."
+        )
+    return tuple(said)
 
 
 def _warnings(located: Located, references: ReferenceCounts, *, allow_dangling: bool) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ def run(
             return _nothing_to_do(database, move, settings, plan)
         with _attempt(database, move, settings, watch, plan, suites) as going:
             if going.before(Milestone.SWITCHED):
-                going.copy()
+                going.copy(plan.assigned)
                 if settings.until == "copy":
                     return going.stopped()
                 going.verify()

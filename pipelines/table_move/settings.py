@@ -48,6 +48,8 @@ class Settings(BaseSettings):
         "public", min_length=1, max_length=63, validation_alias=AliasChoices("schema", "PIPELINES_SCHEMA")
     )
     default_business: str | None = None
+    owners: Path | None = None
+    on_conflict: Literal["stop", "keep-target"] = "stop"
     allow_dangling: bool = False
     until: Literal["copy", "verify"] | None = None
     grace: Seconds = Field("1s", validate_default=True)

@@ -21,14 +21,15 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The table that replaces it: `key` is a uuid, `owner` the column of the owning tenant, `columns` are written.
+    """The table that replaces it: `key` is a uuid, `columns` are written.
 
+    owner: the column of the owning tenant; None for a table without tenants.
     carried: (target column, source column) pairs whose values must be equal byte for byte; the gate checks them.
     """
 
     table: str
     key: str
-    owner: str
+    owner: str | None
     columns: tuple[str, ...]
     carried: tuple[tuple[str, str], ...] = ()
 
@@ -44,11 +45,14 @@ class Owner:
 
 @dataclass(frozen=True, kw_only=True)
 class Referencing:
-    """A table that refers to the source by value. Of `columns`, those that exist in the database are followed."""
+    """A table that refers to the source by value. Of `columns`, those that exist in the database are followed.
+
+    owner: the column of the tenant that owns the row; None in a move without tenants.
+    """
 
     table: str
     key: str
-    owner: str
+    owner: str | None
     columns: tuple[str, ...]
 
 
@@ -56,6 +60,7 @@ class Referencing:
 class Move:
     """One table move.
 
+    owner: the table of the tenants; None where rows belong to nobody in particular.
     namespace: the RFC 9562 namespace of the ids that the move makes.
     transform: "package.module:function", a pure function from a frame with the column `source_id` and the source's
         `columns` (all Arrow strings) to a frame with the target's `columns`, same index. Named, not imported, so that
@@ -66,7 +71,7 @@ class Move:
     name: str
     source: Source
     target: Target
-    owner: Owner
+    owner: Owner | None
     references: tuple[Referencing, ...]
     namespace: UUID
     transform: str
@@ -79,12 +84,15 @@ class Move:
             raise ValueError(f"transform is written package.module:function, not {self.transform!r}")
         _distinct("source columns", (self.source.key, *self.source.columns))
         _distinct("not_carried", (self.source.key, *self.source.not_carried))
-        _distinct("target columns", (self.target.key, self.target.owner, *self.target.columns))
+        _distinct("target columns", (self.target.key, self.target.owner or "owner", *self.target.columns))
         for target, source in self.target.carried:
             if target not in self.target.columns or source not in self.source.columns:
                 raise ValueError(f"carried names a column that is not moved: {target}, {source}")
         for table in self.references:
-            _distinct(f"reference columns of {table.table}", (table.key, table.owner, *table.columns))
+            _distinct(f"reference columns of {table.table}", (table.key, table.owner or "owner", *table.columns))
+        tenants = {self.owner is None, self.target.owner is None, *(table.owner is None for table in self.references)}
+        if len(tenants) > 1:
+            raise ValueError("either the move, its target and its references all have an owner, or none has")
 
     def key_in(self, schema: str) -> str:
         """The journal's name of this move: its name, and the schema where that is not `public`."""

@@ -1,12 +1,12 @@
 -- name: stale
--- Source rows that the map does not show as they are: new or changed, claimed by an owner without a copy, in conflict,
--- or with a target row that is missing or edited.
-SELECT s.ctid::text FROM {source} s
+-- Source rows that the map does not show as they are, with the bytes of their texts: new or changed, claimed by an owner
+-- without a copy, in conflict, or with a target row that is missing or edited.
+SELECT s.ctid::text, ({source_bytes})::bigint FROM {source} s
 LEFT JOIN pipelines.id_map m
        ON m.move = {move} AND m.source_id = s.{source_key}::text COLLATE "C" AND m.owner_rule <> 'copy'
 WHERE m.source_hash IS DISTINCT FROM {source_hash}
 UNION
-SELECT s.ctid::text FROM {source} s JOIN (
+SELECT s.ctid::text, ({source_bytes})::bigint FROM {source} s JOIN (
     SELECT c.source_id FROM pipelines.claim c
     LEFT JOIN pipelines.id_map m ON m.move = c.move AND m.source_id = c.source_id AND m.owner_id = c.owner_id
     WHERE c.move = {move} AND m.move IS NULL

@@ -1,36 +1,111 @@
--- name: owners
--- How many rows there are, how many somebody refers to, and how many copies other owners will get.
-WITH claimed AS MATERIALIZED (
-    SELECT value, owner_id FROM ({claims}) c GROUP BY value, owner_id
-), known AS (
-    SELECT c.value, count(*) AS owners FROM claimed c
-    JOIN {source} s ON s.{source_key}::text COLLATE "C" = c.value GROUP BY c.value
-)
-SELECT (SELECT count(*) FROM {source}), (SELECT count(*) FROM known), (SELECT coalesce(sum(owners - 1), 0) FROM known);
-
--- name: references
--- The class that each reference would have, counted: a row's primary owner is its most frequent claimant.
-WITH claimed AS MATERIALIZED (
+-- name: predicted
+-- What every source row would become: its primary owner by the first rule that answers, and its disposition as far as
+-- SQL can tell it (by the columns that are carried as they are; names and the like are compared when it is copied).
+claimed AS MATERIALIZED (
     SELECT value, owner_id, sum(uses) AS uses FROM ({claims}) c GROUP BY value, owner_id
 ), ranked AS MATERIALIZED (
     SELECT value, owner_id, row_number() OVER (PARTITION BY value ORDER BY uses DESC, owner_id) AS rank FROM claimed
+), named AS MATERIALIZED (
+    {assigned}
+), predicted AS MATERIALIZED (
+    SELECT s.ctid AS place, s.{source_key}::text COLLATE "C" AS source_id,
+           CASE WHEN p.stays THEN p.owner_id ELSE coalesce(n.owner_id, r.owner_id, %(default_owner)s::uuid) END AS owner_id,
+           CASE WHEN p.stays THEN 'present' WHEN n.owner_id IS NOT NULL THEN 'owners_file'
+                WHEN r.owner_id IS NOT NULL THEN 'references'
+                WHEN %(default_owner)s::uuid IS NOT NULL THEN 'default' END AS rule,
+           CASE WHEN p.stays THEN 'already_present' WHEN p.owner_id IS NOT NULL THEN 'conflict' ELSE 'inserted' END
+           AS disposition
+    FROM {source} s
+    LEFT JOIN ranked r ON r.value = s.{source_key}::text COLLATE "C" AND r.rank = 1
+    LEFT JOIN named n ON n.source_id = s.{source_key}::text COLLATE "C"
+    LEFT JOIN {target} t ON {target_has_rows} AND t.{target_key} = {primary_id}
+    LEFT JOIN claimed c ON c.value = s.{source_key}::text COLLATE "C" AND c.owner_id = {owner_of_t}
+    CROSS JOIN LATERAL (
+        SELECT {owner_of_t} AS owner_id, t.{target_key} IS NOT NULL AND (%(keep_target)s OR
+               {carried_of_s} = {carried_of_t} AND (c.owner_id IS NOT NULL OR r.owner_id IS NULL)) AS stays
+    ) p
 )
+
+-- name: outlook
+-- Rows, copies for other owners, rows without an owner, rows whose id is taken, and pairs that may be adopted.
+WITH {predicted}, copies AS MATERIALIZED (
+    SELECT p.place, c.owner_id FROM claimed c JOIN predicted p ON p.source_id = c.value
+    WHERE c.owner_id IS DISTINCT FROM p.owner_id
+), alike AS (
+    SELECT owner_id, digest, count(*) AS rows FROM (
+        SELECT owner_id, place FROM predicted WHERE disposition = 'inserted' UNION ALL SELECT owner_id, place FROM copies
+    ) due CROSS JOIN LATERAL (SELECT {carried_of_s} AS digest FROM {source} s WHERE s.ctid = due.place) d
+    WHERE {target_has_rows} GROUP BY 1, 2
+), there AS (
+    SELECT {owner_of_t} AS owner_id, {carried_of_t} AS digest, count(*) AS rows
+    FROM {target} t LEFT JOIN {source} s ON {primary_id} = t.{target_key}
+    WHERE {target_has_rows} AND s.{source_key} IS NULL GROUP BY 1, 2
+)
+SELECT (SELECT count(*) FROM predicted), (SELECT count(*) FROM copies),
+       (SELECT count(*) FROM predicted WHERE rule IS NULL),
+       (SELECT count(*) FROM predicted WHERE disposition = 'already_present'),
+       (SELECT count(*) FROM predicted WHERE disposition = 'conflict'),
+       (SELECT coalesce(sum(least(a.rows, t.rows)), 0)::bigint FROM alike a JOIN there t USING (owner_id, digest)),
+       (SELECT jsonb_object_agg(rule, rows) FROM (SELECT rule, count(*) AS rows FROM predicted WHERE rule IS NOT NULL
+                                                  GROUP BY rule) by_rule);
+
+-- name: predicted_references
+-- The class that each reference would have, counted.
+WITH {predicted}
 SELECT CASE WHEN r.value IS NULL THEN 'null'
-            WHEN s.{source_key} IS NOT NULL AND p.rank = 1 AND {value_is_uuid} THEN 'already_current'
-            WHEN s.{source_key} IS NOT NULL THEN 'to_rewire'
-            WHEN t.{target_owner} = r.owner_id THEN 'already_current'
+            WHEN p.source_id IS NOT NULL AND p.owner_id = r.owner_id AND r.id::text = r.value THEN 'already_current'
+            WHEN p.source_id IS NOT NULL THEN 'to_rewire'
+            WHEN {owner_of_t} = r.owner_id THEN 'already_current'
             WHEN t.{target_key} IS NOT NULL THEN 'foreign'
             ELSE 'dangling' END AS class, count(*)
 FROM ({references}) r
-LEFT JOIN {source} s ON s.{source_key}::text COLLATE "C" = r.value
-LEFT JOIN ranked p ON p.value = r.value AND p.owner_id = r.owner_id
-LEFT JOIN {target} t ON t.{target_key} = CASE WHEN {value_is_uuid} THEN r.value::uuid END
+LEFT JOIN predicted p ON p.source_id = r.value
+LEFT JOIN {target} t ON t.{target_key} = r.id
 GROUP BY 1;
 
 -- name: without_owner
--- Some rows that nobody refers to, for the message that asks for a default owner.
-SELECT s.{source_key}::text FROM {source} s
-WHERE NOT EXISTS (SELECT FROM ({claims}) c WHERE c.value = s.{source_key}::text COLLATE "C") ORDER BY 1 LIMIT 5;
+-- Some rows that no rule gives an owner.
+WITH {predicted} SELECT source_id FROM predicted WHERE rule IS NULL ORDER BY 1 LIMIT 5;
+
+-- name: owner_candidates
+-- A few owners that rows could be given to, those that refer most often first.
+SELECT o.{owners_label}::text FROM {owners} o
+LEFT JOIN (SELECT owner_id, sum(uses) AS uses FROM ({claims}) c GROUP BY owner_id) c ON c.owner_id = o.{owners_key}
+ORDER BY coalesce(c.uses, 0) DESC, 1 LIMIT 5;
+
+-- name: assigned_now
+-- The owners that a person names in this call.
+SELECT a.source_id COLLATE "C" AS source_id, a.owner_id
+FROM unnest({source_ids}::text[], {owner_ids}::uuid[]) AS a (source_id, owner_id)
+
+-- name: assigned_before
+-- The owners that a person has named in an earlier call.
+SELECT a.source_id, a.owner_id FROM pipelines.assigned_owner a JOIN {owners} o ON o.{owners_key} = a.owner_id
+WHERE a.move = {move}
+
+-- name: assigned_never
+-- Nobody has named an owner.
+SELECT NULL::text COLLATE "C" AS source_id, NULL::uuid AS owner_id WHERE false
+
+-- name: unknown_in_owners_file
+-- Lines of the file that name a row or an owner that is not there.
+SELECT a.source_id, a.owner_id::text, s.{source_key} IS NULL AS unknown_row FROM ({assigned}) a
+LEFT JOIN {source} s ON s.{source_key}::text COLLATE "C" = a.source_id
+LEFT JOIN {owners} o ON o.{owners_key} = a.owner_id
+WHERE s.{source_key} IS NULL OR o.{owners_key} IS NULL ORDER BY 3, 1 LIMIT 5;
+
+-- name: ambiguous_ids
+-- Source ids that are the same UUID in two spellings: a uuid column cannot tell which of them it means.
+SELECT p.source_id, s.{source_key}::text FROM ({spellings}) p
+JOIN {source} s ON s.{source_key}::text COLLATE "C" = p.id::text
+UNION ALL
+SELECT min(k.source_id), max(k.source_id) FROM ({all_spellings}) k GROUP BY k.id HAVING count(*) > 1
+LIMIT 5;
+
+-- name: kept
+-- Rows of the target that stay although they differ from the old ones, because somebody has decided so.
+SELECT source_id, owner_id::text, target_id::text FROM pipelines.id_map WHERE move = {move} AND kept_target
+ORDER BY 1, 2 LIMIT 1000;
 
 -- name: source_rows
 -- The rows of the old table.

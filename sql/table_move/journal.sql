@@ -55,6 +55,7 @@ CREATE TABLE pipelines.id_map (
     disposition text NOT NULL CHECK (disposition IN ('inserted', 'already_present', 'adopted', 'conflict')),
     owner_rule  text NOT NULL CHECK (owner_rule IN ('present', 'owners_file', 'references', 'default', 'copy')),
     loaded      boolean NOT NULL DEFAULT true,
+    kept_target boolean NOT NULL DEFAULT false,
     source_hash bytea NOT NULL,
     target_hash bytea NOT NULL,
     run_id      bigint NOT NULL,
@@ -62,7 +63,8 @@ CREATE TABLE pipelines.id_map (
     UNIQUE (target_id, move)
 );
 COMMENT ON TABLE pipelines.id_map IS
-    'One row per source row and owner. loaded: the target row is one that this move inserted.';
+    'One row per source row and owner. loaded: the target row is one that this move inserted. kept_target: it differs '
+    'from the source row, and somebody decided that it stays.';
 
 CREATE TABLE pipelines.rejected (
     move       text NOT NULL,
@@ -111,6 +113,25 @@ CREATE TABLE pipelines.claim (
 );
 CREATE INDEX claim_source ON pipelines.claim (source_id, move);
 COMMENT ON TABLE pipelines.claim IS 'Working table: how often each owner refers to each value. Empty between runs.';
+
+CREATE TABLE pipelines.candidate (
+    move        text NOT NULL,
+    source_id   text COLLATE "C" NOT NULL,
+    owner_id    uuid NOT NULL,
+    owner_rule  text NOT NULL,
+    target_id   uuid NOT NULL,
+    source_hash bytea NOT NULL,
+    target_hash bytea NOT NULL
+);
+COMMENT ON TABLE pipelines.candidate IS 'Working table: rows that may have an equal one already. Empty between runs.';
+
+CREATE TABLE pipelines.assigned_owner (
+    move      text NOT NULL,
+    source_id text COLLATE "C" NOT NULL,
+    owner_id  uuid NOT NULL,
+    PRIMARY KEY (source_id, move)
+);
+COMMENT ON TABLE pipelines.assigned_owner IS 'Owners that a person has named (--owners).';
 
 CREATE TABLE pipelines.foreign_key (
     move            text NOT NULL,

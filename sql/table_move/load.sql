@@ -1,6 +1,6 @@
 -- name: copy_target
 -- The fast way into the target.
-COPY {target} ({target_key}, {target_owner}, {target_columns}) FROM STDIN (FORMAT csv)
+COPY {target} ({written}) FROM STDIN (FORMAT csv)
 
 -- name: copy_map
 -- The fast way into the map.
@@ -26,38 +26,72 @@ CREATE TEMP TABLE loaded (target_id uuid PRIMARY KEY) ON COMMIT DROP;
 COPY pg_temp.staged (source_id, owner_id, owner_rule, target_id, source_hash, target_hash, {target_columns})
 FROM STDIN (FORMAT csv)
 
+-- name: reopen
+-- Source rows whose primary owner met another row under its id are decided anew; what this move inserted for their
+-- other owners goes, unless somebody edited it, and comes back under the same id where it is still due.
+WITH gone AS (
+    DELETE FROM pipelines.id_map m WHERE m.move = {move} AND m.source_id IN (
+        SELECT u.source_id FROM pipelines.id_map u WHERE u.move = {move} AND u.source_id = ANY (%(source_ids)s)
+        AND u.owner_rule <> 'copy' AND u.disposition = 'conflict' AND NOT u.loaded)
+    RETURNING m.target_id, m.loaded, m.target_hash
+) DELETE FROM {target} t USING gone
+WHERE gone.loaded AND t.{target_key} = gone.target_id AND {target_hash} = gone.target_hash;
+
 -- name: insert_missing
--- Target rows that are not there yet.
+-- Target rows that are not there yet. One that another unique constraint keeps out is rejected afterwards.
 WITH inserted AS (
-    INSERT INTO {target} ({target_key}, {target_owner}, {target_columns})
-    SELECT st.target_id, st.owner_id, {staged_columns} FROM pg_temp.staged st
+    INSERT INTO {target} ({written})
+    SELECT {staged} FROM pg_temp.staged st
     WHERE NOT EXISTS (SELECT FROM {target} t WHERE t.{target_key} = st.target_id)
-    ON CONFLICT ({target_key}) DO NOTHING RETURNING {target_key} AS target_id
+    ON CONFLICT DO NOTHING RETURNING {target_key} AS target_id
 ) INSERT INTO pg_temp.loaded SELECT target_id FROM inserted;
 
 -- name: update_changed
 -- Rows of ours whose source changed since; a row that somebody edited meanwhile is left as it is.
 UPDATE {target} t SET {target_assignments} FROM pg_temp.staged st
 JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = st.source_id AND m.owner_id = st.owner_id
-WHERE t.{target_key} = st.target_id AND m.target_id = st.target_id AND m.loaded AND t.{target_owner} = m.owner_id
+WHERE t.{target_key} = st.target_id AND m.target_id = st.target_id AND m.loaded AND {owner_of_t} = m.owner_id
   AND m.target_hash <> st.target_hash AND {target_hash} = m.target_hash;
 
 -- name: map_staged
--- The map as it is now: equal rows are inserted (ours) or already_present (not ours), anything else is a conflict.
-INSERT INTO pipelines.id_map (move, source_id, owner_id, target_id, disposition, owner_rule, loaded, source_hash,
-                              target_hash, run_id)
-SELECT {move}, st.source_id, st.owner_id, st.target_id,
-       CASE WHEN t.{target_owner} IS DISTINCT FROM st.owner_id OR {target_hash} IS DISTINCT FROM st.target_hash
-            THEN 'conflict' WHEN l.target_id IS NOT NULL OR m.loaded THEN 'inserted' ELSE 'already_present' END,
-       st.owner_rule, l.target_id IS NOT NULL OR coalesce(m.loaded, false), st.source_hash, st.target_hash, %(run_id)s
-FROM pg_temp.staged st
-LEFT JOIN {target} t ON t.{target_key} = st.target_id
-LEFT JOIN pg_temp.loaded l ON l.target_id = st.target_id
-LEFT JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = st.source_id AND m.owner_id = st.owner_id
+-- The map as it is now: equal rows are inserted (ours), already_present or adopted (not ours); anything else is a
+-- conflict, unless somebody has decided that the target's row stays.
+INSERT INTO pipelines.id_map (move, source_id, owner_id, target_id, disposition, owner_rule, loaded, kept_target,
+                              source_hash, target_hash, run_id)
+SELECT {move}, f.source_id, f.owner_id, f.target_id,
+       CASE WHEN f.kept THEN 'already_present' WHEN NOT f.equal THEN 'conflict' WHEN f.ours THEN 'inserted'
+            WHEN f.was = 'adopted' THEN 'adopted' ELSE 'already_present' END,
+       f.owner_rule, f.ours AND NOT f.kept, f.kept, f.source_hash,
+       CASE WHEN f.kept THEN f.found ELSE f.target_hash END, %(run_id)s
+FROM (
+    SELECT st.source_id, st.owner_id, st.target_id, st.owner_rule, st.source_hash, st.target_hash, v.equal, v.found,
+           l.target_id IS NOT NULL OR coalesce(m.loaded, false) AS ours, m.disposition AS was,
+           NOT v.equal AND {owner_of_t} = st.owner_id
+           AND (%(keep_target)s OR coalesce(m.kept_target AND m.target_hash = v.found, false)) AS kept
+    FROM pg_temp.staged st
+    JOIN {target} t ON t.{target_key} = st.target_id
+    CROSS JOIN LATERAL (SELECT {owner_of_t} = st.owner_id AND {target_hash} = st.target_hash AS equal,
+                               {target_hash} AS found OFFSET 0) v
+    LEFT JOIN pg_temp.loaded l ON l.target_id = st.target_id
+    LEFT JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = st.source_id AND m.owner_id = st.owner_id
+) f
 ON CONFLICT (source_id, move, owner_id) DO UPDATE SET disposition = excluded.disposition, loaded = excluded.loaded,
-    source_hash = excluded.source_hash, run_id = excluded.run_id,
+    kept_target = excluded.kept_target, source_hash = excluded.source_hash, run_id = excluded.run_id,
     target_hash = CASE WHEN excluded.disposition = 'conflict' THEN pipelines.id_map.target_hash
                        ELSE excluded.target_hash END;
+
+-- name: forget_kept_out
+-- Rows that another unique constraint of the target keeps out have no place in the map.
+DELETE FROM pipelines.id_map m USING pg_temp.staged st
+WHERE m.move = {move} AND m.source_id = st.source_id AND m.owner_id = st.owner_id
+  AND NOT EXISTS (SELECT FROM {target} t WHERE t.{target_key} = st.target_id);
+
+-- name: reject_kept_out
+-- They are rejected.
+INSERT INTO pipelines.rejected (move, source_id, owner_id, owner_rule, reason, detail, run_id)
+SELECT {move}, st.source_id, st.owner_id, st.owner_rule, 'not_unique',
+       'another row of the target has the same values in a unique constraint', %(run_id)s
+FROM pg_temp.staged st WHERE NOT EXISTS (SELECT FROM {target} t WHERE t.{target_key} = st.target_id);
 
 -- name: clear_rejected
 -- What was said of these source rows before.

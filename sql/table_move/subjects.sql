@@ -8,7 +8,7 @@ SELECT s.{source_key}::text AS source_id, {source_all_columns} FROM {source} s
 -- excluded yet, so that what changed since the last look is left to the switch.
 SELECT m.source_id, m.owner_id::text AS owner_id, m.target_id::text AS target_id, m.disposition, m.owner_rule,
        {settled} OR t.{target_key} IS NOT NULL AS present,
-       {settled} OR t.{target_key} IS NULL OR t.{target_owner} = m.owner_id AS owner_is_right,
+       {settled} OR t.{target_key} IS NULL OR {owner_of_t} = m.owner_id AS owner_is_right,
        {settled} OR t.{target_key} IS NULL OR ({target_hash} = m.target_hash) IS TRUE AS as_loaded,
        {settled} OR ({source_hash} = m.source_hash) IS TRUE AS source_as_read,
        NOT {settled} OR ({target_hash} = m.target_hash) IS TRUE AS unchanged_since,
@@ -28,7 +28,7 @@ SELECT c.table_name, c.row_key, c.column_name, c.owner_id::text AS owner_id, c.v
             WHEN c.class = 'dangling' AND ({dangling_allowed} OR {settled}) THEN 'dangling_allowed'
             WHEN c.class = 'to_rewire' AND {switched} THEN 'left_behind'
             WHEN c.class = 'to_rewire' AND o.{target_key} IS NULL THEN 'without_successor'
-            WHEN c.class = 'to_rewire' AND o.{target_owner} <> c.owner_id THEN 'successor_of_another_owner'
+            WHEN c.class = 'to_rewire' AND {owner_of_o} <> c.owner_id THEN 'successor_of_another_owner'
             ELSE c.class END AS verdict
 FROM ({classified}) c
 LEFT JOIN {target} o ON o.{target_key} = c.successor_id

@@ -8,13 +8,13 @@ import pytest
 
 from pipelines.table_move.database.catch_up import catch_up
 from pipelines.table_move.database.connect import Database
-from pipelines.table_move.database.copy import copy
 from pipelines.table_move.database.extract import in_range, read_rows
 from pipelines.table_move.pure.fingerprint import fingerprints
 from pipelines.table_move.pure.ids import name_based_ids
 from pipelines.table_move.pure.ranges import Place, Range
 from pipelines.templates.move import TEMPLATES
 from tests.application import Application
+from tests.integration.conftest import copy
 
 HOSTILE = [
     "", " ", "\\N", "\\.", "a\n\\.\nb", '""', '"', "'", "a,b", "tab\there", "cr\rlf\ncrlf\r\n", "\\", "\\\\n", "NULL",
@@ -201,11 +201,11 @@ def test_rejected_rows_are_kept_with_their_reason_and_come_back_when_put_right(a
 def test_a_failing_worker_stops_the_copy_and_leaves_whole_batches(demonstration: Application, begin) -> None:
     demonstration.execute(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.template_name ~ '77' THEN"
-        " RAISE EXCEPTION 'no' USING ERRCODE = 'P0001'; END IF; RETURN NEW; END $$;"
+        " RAISE EXCEPTION 'no' USING ERRCODE = '58030'; END IF; RETURN NEW; END $$;"
         "CREATE TRIGGER refuse BEFORE INSERT ON templates FOR EACH ROW EXECUTE FUNCTION refuse()"
     )
     going = begin(default_business="Acme Robotics", batch_bytes="8kB")
-    with pytest.raises(psycopg2.errors.RaiseException):
+    with pytest.raises(psycopg2.errors.IoError):
         copy(going.attempt)
     assert demonstration.value("SELECT count(*) FROM pipelines.id_map") == demonstration.value(
         "SELECT count(*) FROM templates WHERE template_name NOT LIKE 'New style%%'", ()

@@ -6,7 +6,6 @@ import psycopg2
 import pytest
 
 from pipelines.table_move.database.connect import Database
-from pipelines.table_move.database.copy import copy
 from pipelines.table_move.database.foreign_keys import release, restore
 from pipelines.table_move.database.rewire import rewire
 from pipelines.table_move.errors import GateClosed
@@ -15,6 +14,7 @@ from pipelines.table_move.quality.gate import Standing
 from pipelines.table_move.quality.suites import Check, Suite, read_suites
 from pipelines.templates.move import TEMPLATES
 from tests.application import Application
+from tests.integration.conftest import copy
 
 
 @pytest.fixture

@@ -29,7 +29,9 @@ source_row = st.fixed_dictionaries(
         "template_type": st.one_of(long_or_blank, st.none()),
         "source_hash": st.just("\\x00"),
         "claims": claims,
+        "assigned": st.one_of(st.none(), owners),
         "decided": st.none(),
+        "present": st.one_of(st.none(), owners.map(lambda owner: f"{owner}=\\x00")),
     }
 )
 LIMITS = {
@@ -42,19 +44,23 @@ LIMITS = {
 @given(
     st.lists(source_row, max_size=12, unique_by=lambda row: row["source_id"]),
     st.one_of(st.none(), owners),
+    st.booleans(),
 )
 @settings(deadline=None, max_examples=100)
-def test_every_row_ends_once_for_each_of_its_owners(lines: list[dict], default: str | None) -> None:
-    columns = ("source_id", *TEMPLATES.source.columns, "source_hash", "claims", "decided")
+def test_every_row_ends_once_for_each_of_its_owners(lines: list[dict], default: str | None, keep: bool) -> None:
+    columns = ("source_id", *TEMPLATES.source.columns, "source_hash", "claims", "assigned", "decided", "present")
     rows = pd.DataFrame(lines, columns=columns).astype(TEXT)
-    result = map_rows(rows, move=TEMPLATES, transform=map_columns, default_owner=default, limits=LIMITS)
-    again = map_rows(rows, move=TEMPLATES, transform=map_columns, default_owner=default, limits=LIMITS)
+    settled = {"move": TEMPLATES, "transform": map_columns, "default_owner": default, "limits": LIMITS}
+    result = map_rows(rows, **settled, keep_target=keep)
+    again = map_rows(rows, **settled, keep_target=keep)
     pd.testing.assert_frame_equal(result.pairs, again.pairs)
 
     expected = set()
     for line in lines:
         claimants = [claim.split("=")[0] for claim in (line["claims"] or "").split()]
-        expected |= {(line["source_id"], owner) for owner in claimants or [default]}
+        present = (line["present"] or "").partition("=")[0]  # never equal, so it counts only where it is kept
+        named = (present if keep else "") or line["assigned"]
+        expected |= {(line["source_id"], owner) for owner in {*claimants, *filter(None, [named])} or [default]}
     keys = ["source_id", "owner_id"]
     found = [
         (source, None if pd.isna(owner) else owner)

@@ -27,14 +27,28 @@ LIMITS = {
 
 def rows(*lines: dict[str, str | None]) -> pd.DataFrame:
     empty = dict.fromkeys(
-        ("template_text", "description", "template_name", "template_type", "source_hash", "claims", "decided")
+        (
+            "template_text",
+            "description",
+            "template_name",
+            "template_type",
+            "source_hash",
+            "claims",
+            "assigned",
+            "decided",
+            "present",
+        )
     )
     frame = pd.DataFrame([{**empty, "template_text": "t", "source_hash": "\\x00", **line} for line in lines])
     return frame.astype(TEXT)
 
 
-def owners(*lines: dict[str, str | None], default: str | None = None) -> list[tuple[int, str, str]]:
-    found = assign_owners(rows(*({"source_id": "s", **line} for line in lines)), default_owner=default)
+def owners(
+    *lines: dict[str, str | None], default: str | None = None, keep_target: bool = False
+) -> list[tuple[int, str, str]]:
+    frame = rows(*({"source_id": "s", **line} for line in lines))
+    hashes = pd.Series(["\\xaa"] * len(lines), dtype=TEXT)
+    found = assign_owners(frame, hashes, default_owner=default, keep_target=keep_target)
     return list(found[["row", "owner_id", "owner_rule"]].itertuples(index=False, name=None))
 
 
@@ -60,6 +74,27 @@ def test_the_most_frequent_claimant_owns_the_row_and_ties_go_to_the_smallest_id(
 def test_a_row_that_nobody_refers_to_goes_to_the_default_owner_or_has_none() -> None:
     assert owners({}, {"claims": f"{A}=1"}, default=C) == [(0, C, "default"), (1, A, "references")]
     assert owners({}) == []
+
+
+def test_the_equal_row_under_the_same_id_names_the_owner_if_it_refers_to_the_row_or_nobody_does() -> None:
+    present = {"present": f"{A}=\\xaa"}
+    assert owners(present, default=C) == [(0, A, "present")]
+    assert owners({**present, "assigned": B}) == [(0, A, "present")]
+    assert owners({**present, "claims": f"{B}=9 {A}=1"}) == [(0, A, "present"), (0, B, "copy")]
+    assert owners({**present, "claims": f"{B}=1"}) == [(0, B, "references")], "another business's row: a conflict"
+    assert owners({"present": f"{A}=\\xbb"}, default=C) == [(0, C, "default")], "not equal: a conflict"
+    assert owners({"present": f"{A}=\\xbb", "claims": f"{B}=1"}, keep_target=True) == [
+        (0, A, "present"),
+        (0, B, "copy"),
+    ]
+
+
+def test_a_person_names_the_owner_before_the_references_do() -> None:
+    assert owners({"assigned": A, "claims": f"{B}=9"}, {}, default=C) == [
+        (0, A, "owners_file"),
+        (0, B, "copy"),
+        (1, C, "default"),
+    ]
 
 
 def test_decided_owners_stay_and_later_claimants_get_copies() -> None:

@@ -20,6 +20,18 @@ Verbose = Annotated[bool | None, typer.Option("-v", "--verbose", help="Log more.
 DefaultBusiness = Annotated[
     str | None, typer.Option("--default-business", help="Owner (id or name) of rows that nobody refers to.")
 ]
+Owners = Annotated[
+    str | None,
+    typer.Option("--owners", help="CSV with the owners of rows: source_id and the owner's id.", metavar="FILE.csv"),
+]
+OnConflict = Annotated[
+    str | None,
+    typer.Option(
+        "--on-conflict",
+        help="keep-target: rows whose id is taken in the new table leave what is there. [default: stop]",
+        metavar="stop|keep-target",
+    ),
+]
 AllowDangling = Annotated[
     bool | None, typer.Option("--allow-dangling", help="Leave references to nothing as they are.", show_default=False)
 ]

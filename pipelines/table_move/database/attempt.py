@@ -48,5 +48,10 @@ class Attempt:
         """Seconds to wait for a lock: below half of the server's deadlock_timeout, so that we always give up first."""
         return min(self.settings.lock_timeout, self.located.facts.server.deadlock_timeout / 2)
 
+    @property
+    def keep_target(self) -> bool:
+        """Whether rows that stand in the target under the id of another one stay as they are."""
+        return self.settings.on_conflict == "keep-target"
+
     def hold_fence(self, cursor: extensions.cursor) -> None:
         journal.hold_fence(cursor, self.names.key, self.run_id)

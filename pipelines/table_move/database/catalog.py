@@ -35,14 +35,19 @@ def locate(cursor: extensions.cursor, move: Move, schema: str, *, source_schema:
         schema=schema,
         source=source,
         target=relation(cursor, schema, move.target.table),
-        owners=relation(cursor, schema, move.owner.table),
+        owners=relation(cursor, schema, move.owner.table) if move.owner is not None else None,
         references=tables,
         source_key_is_unique=source is not None and _is_unique(cursor, source.oid, move.source.key),
         foreign_keys=_foreign_keys(cursor, source),
         dependents=_dependents(cursor, source),
     )
+    references = _existing(move.references, tables)
     names = Names(
-        move=move, schema=schema, source_schema=source_schema or schema, references=_existing(move.references, tables)
+        move=move,
+        schema=schema,
+        source_schema=source_schema or schema,
+        references=references,
+        column_types=_types(references, tables),
     )
     return Located(names=names, facts=facts)
 
@@ -111,6 +116,14 @@ def _dependents(cursor: extensions.cursor, source: Relation | None) -> tuple[str
         return ()
     cursor.execute(query("catalog.dependents"), {"oid": source.oid})
     return tuple(f"{kind} {name}" for kind, name in cursor)
+
+
+def _types(references: tuple[Referencing, ...], found: dict[str, Relation | None]) -> dict[tuple[str, str], str]:
+    return {
+        (table.table, column): found[table.table].columns[column].type
+        for table in references
+        for column in table.columns
+    }
 
 
 def _existing(declared: tuple[Referencing, ...], found: dict[str, Relation | None]) -> tuple[Referencing, ...]:

@@ -11,13 +11,10 @@ from collections.abc import Iterator
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.claims import build_claims
 from pipelines.table_move.database.connect import Session, as_application
-from pipelines.table_move.database.copy import map_batch
+from pipelines.table_move.database.copy import map_batch, settle
 from pipelines.table_move.database.extract import at_places, read_rows
-from pipelines.table_move.database.load import merge
 from pipelines.table_move.database.workers import in_parallel
-from pipelines.table_move.pure.ranges import Place
-
-AVERAGE_FLOOR = 512  # bytes a row is taken for at least, when rows are grouped into batches
+from pipelines.table_move.pure.ranges import Place, batches
 
 
 def catch_up(attempt: Attempt, *, patience: float = 0) -> int:
@@ -47,19 +44,14 @@ def _drop_orphans(attempt: Attempt, patience: float) -> int:
 
 def _stale(attempt: Attempt) -> Iterator[list[Place]]:
     """The places of rows that the map does not show as they are, in batches of about `batch_bytes`."""
-    source = attempt.located.facts.source
     with attempt.database.reading() as cursor:
         cursor.execute(attempt.names.query("catchup.stale"))
-        places = sorted(Place.parse(text) for (text,) in cursor)
-    size = source.heap_bytes + source.toast_bytes
-    average = max(AVERAGE_FLOOR, size // max(source.estimated_rows, 1) if source.estimated_rows > 0 else 0)
-    step = max(1, attempt.settings.batch_bytes // average)
-    for start in range(0, len(places), step):
-        yield places[start : start + step]
+        places = sorted((Place.parse(text), size) for text, size in cursor)
+    yield from batches(places, attempt.settings.batch_bytes)
 
 
 def _settle(attempt: Attempt, session: Session, places: list[Place]) -> int:
     with session, session.cursor() as cursor:
         attempt.hold_fence(cursor)
         rows = read_rows(cursor, attempt.names, at_places(places), with_map=True)
-        return merge(cursor, attempt.names, map_batch(attempt, rows), run_id=attempt.run_id) if len(rows) else 0
+        return settle(cursor, attempt, map_batch(attempt, rows)) if len(rows) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg2 import extensions, sql
@@ -12,37 +13,93 @@ from pipelines.table_move.status import Counts, ReferenceCounts
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What a run would meet. `unclaimed`: rows that nobody refers to, which need a default owner."""
+class Question:
+    """What a plan supposes: the default owner, the owners that a person names (None: those of an earlier call, if any),
+    and whether rows of the target stay as they are."""
 
-    source_rows: int
-    claimed: int
-    copies: int
+    default_owner: str | None
+    assigned: Mapping[str, str] | None
+    has_journal: bool
+    keep_target: bool
+
+    def assigned_in(self, names: Names) -> sql.Composable:
+        """Rows of source_id and owner_id."""
+        if self.assigned is not None:
+            ids, owners = sql.Literal(list(self.assigned)), sql.Literal(list(self.assigned.values()))
+            return names.query("census.assigned_now", source_ids=ids, owner_ids=owners)
+        return names.query("census.assigned_before" if self.has_journal else "census.assigned_never")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a run would meet. `unowned`: rows that no rule gives an owner. `rules`: rows by the rule that names their
+    primary owner, and the copies for other owners."""
+
+    counts: Counts
+    unowned: int
+    rules: Mapping[str, int]
     references: ReferenceCounts
 
-    @property
-    def unclaimed(self) -> int:
-        return self.source_rows - self.claimed
 
-
-def predict(cursor: extensions.cursor, names: Names) -> Prediction:
-    """Count rows, owners and references of a move that has not been made."""
-    if not names.references:
-        return Prediction(source_rows=source_rows(cursor, names), claimed=0, copies=0, references=ReferenceCounts())
-    cursor.execute(names.query("census.owners"))
-    rows, claimed, copies = cursor.fetchone()
-    cursor.execute(names.query("census.references"))
-    return Prediction(
-        source_rows=rows, claimed=claimed, copies=int(copies), references=ReferenceCounts(**dict(cursor.fetchall()))
+def predict(cursor: extensions.cursor, names: Names, question: Question) -> Prediction:
+    """Count rows, owners, dispositions and references of a move that has not been made."""
+    cursor.execute(names.query("adoption.target_has_rows"))
+    more = {"assigned": question.assigned_in(names), "target_has_rows": sql.Literal(cursor.fetchone()[0])}
+    predicted = names.query("census.predicted", **more)
+    values = {"default_owner": question.default_owner, "keep_target": question.keep_target}
+    # The predicted rows have no statistics: a nested loop over whole tables would be planned for a few of them.
+    cursor.execute("SET LOCAL enable_nestloop = off")
+    cursor.execute(names.query("census.outlook", predicted=predicted, **more), values)
+    rows, copies, unowned, present, conflicts, adopted, rules = cursor.fetchone()
+    cursor.execute(names.query("census.predicted_references", predicted=predicted), values)
+    references = ReferenceCounts(**dict(cursor.fetchall()))
+    cursor.execute("SET LOCAL enable_nestloop = on")
+    counts = Counts(
+        source_rows=rows,
+        fan_out_copies=copies,
+        inserted=rows + copies - present - conflicts - adopted,
+        already_present=present,
+        adopted=adopted,
+        conflicts=conflicts,
     )
+    named = {**(rules or {}), **({"copy": copies} if copies else {})}
+    return Prediction(counts=counts, unowned=unowned, rules=named, references=references)
 
 
-def rows_without_owner(cursor: extensions.cursor, names: Names) -> list[str]:
-    """Keys of a few rows that nobody refers to."""
-    if not names.references:
-        return []
-    cursor.execute(names.query("census.without_owner"))
+def rows_without_owner(cursor: extensions.cursor, names: Names, question: Question) -> list[str]:
+    """Keys of a few rows that no rule gives an owner."""
+    predicted = names.query(
+        "census.predicted", assigned=question.assigned_in(names), target_has_rows=sql.Literal(False)
+    )
+    values = {"default_owner": question.default_owner, "keep_target": question.keep_target}
+    cursor.execute(names.query("census.without_owner", predicted=predicted), values)
     return [key for (key,) in cursor]
+
+
+def unknown_in_owners_file(cursor: extensions.cursor, names: Names, question: Question) -> list[tuple[str, str, bool]]:
+    """A few lines of the file that name what is not there: source id, owner, whether it is the row that is unknown."""
+    cursor.execute(names.query("census.unknown_in_owners_file", assigned=question.assigned_in(names)))
+    return cursor.fetchall()
+
+
+def ambiguous_ids(cursor: extensions.cursor, names: Names) -> list[tuple[str, str]]:
+    """Pairs of source ids that a uuid column cannot tell apart."""
+    if not names.matched_by_value:
+        return []
+    cursor.execute(names.query("census.ambiguous_ids"))
+    return cursor.fetchall()
+
+
+def kept(cursor: extensions.cursor, names: Names) -> list[dict[str, str]]:
+    """Rows of the target that stay although they differ, because somebody has decided so."""
+    cursor.execute(names.query("census.kept"))
+    return [{"source_id": key, "owner_id": owner, "target_id": target} for key, owner, target in cursor]
+
+
+def owner_candidates(cursor: extensions.cursor, names: Names) -> list[str]:
+    """Labels of a few owners, those that refer most often first."""
+    cursor.execute(names.query("census.owner_candidates"))
+    return [label for (label,) in cursor]
 
 
 def find_owner(cursor: extensions.cursor, names: Names, given: str) -> list[str]:
@@ -82,8 +139,6 @@ def counts(cursor: extensions.cursor, names: Names) -> Counts:
 
 def reference_counts(cursor: extensions.cursor, names: Names) -> ReferenceCounts:
     """Every reference by class, as it stands, and how many the move has changed."""
-    if not names.references:
-        return ReferenceCounts()
     cursor.execute(names.query("census.reference_counts", classified=names.query("references.classified")))
     classes = dict(cursor.fetchall())
     cursor.execute(names.query("census.rewired"))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from psycopg2 import sql
+
 from pipelines.table_move.database.attempt import Attempt
 
 
@@ -10,9 +14,20 @@ def build_claims(attempt: Attempt, *, patience: float = 0) -> None:
     with attempt.database.writing(patience=patience) as cursor:
         attempt.hold_fence(cursor)
         cursor.execute(attempt.names.query("copy.clear_claims"))
-        if attempt.names.references:
-            cursor.execute(attempt.names.query("copy.build_claims"))
+        cursor.execute(attempt.names.query("copy.build_claims"))
         cursor.execute("ANALYZE pipelines.claim")
+
+
+def assign_owners(attempt: Attempt, owners: Mapping[str, str]) -> None:
+    """Keep the owners that a person has named, by source id, in place of those of an earlier call."""
+    with attempt.database.writing() as cursor:
+        attempt.hold_fence(cursor)
+        cursor.execute(attempt.names.query("copy.clear_assigned"))
+        assigned = attempt.names.query(
+            "census.assigned_now", source_ids=sql.Literal(list(owners)), owner_ids=sql.Literal(list(owners.values()))
+        )
+        cursor.execute(attempt.names.query("copy.assign", assigned=assigned))
+        cursor.execute("ANALYZE pipelines.assigned_owner")
 
 
 def clear_claims(attempt: Attempt) -> None:

@@ -31,6 +31,7 @@ _PINS = (
     "SET standard_conforming_strings = on",
     "SET DateStyle = 'ISO, YMD'",
     "SET TimeZone = 'UTC'",
+    "SET bytea_output = 'hex'",
     "SET work_mem = '64MB'",  # whole tables are joined by hash; the default would do it in many passes over the disk
     "SET jit = off",  # it costs more than it saves where statements are many and their sizes known badly
 )
@@ -154,7 +155,11 @@ def libpq_variables_set() -> list[str]:
 
 
 def as_application(cursor: extensions.cursor, schema: str) -> None:
-    """For the rest of the transaction, let the application's own triggers find what they name without a schema."""
+    """For the rest of the transaction, let the application's own triggers find what they name without a schema.
+
+    Deferred constraints speak up at their statement, not at the commit, where it would be too late to tell which row.
+    """
+    cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     cursor.execute(sql.SQL("SET LOCAL search_path = pg_catalog, {}, pg_temp").format(sql.Identifier(schema)))
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import pandas as pd
-from psycopg2 import errors, sql
+from psycopg2 import extensions, sql
 
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.census import source_rows
-from pipelines.table_move.database.claims import build_claims
 from pipelines.table_move.database.connect import Session
 from pipelines.table_move.database.extract import in_range, read_rows
-from pipelines.table_move.database.load import insert, merge
+from pipelines.table_move.database.load import REFUSED, insert, merge
 from pipelines.table_move.database.workers import in_parallel
 from pipelines.table_move.pure.mapping import MappedRows, map_rows
 from pipelines.table_move.pure.ranges import Place, Range, every, remaining
@@ -21,7 +20,6 @@ from pipelines.table_move.status import Phase
 def copy(attempt: Attempt) -> int:
     """Copy what is not copied yet. Returns the target rows written. A moving table is settled later, by `catch_up`."""
     source = attempt.located.facts.source
-    build_claims(attempt)
     with attempt.database.reading() as cursor:
         done = journal.committed_ranges(cursor, attempt.names.key, source.filenode)
         total = source_rows(cursor, attempt.names)
@@ -43,8 +41,14 @@ def map_batch(attempt: Attempt, rows: pd.DataFrame) -> MappedRows:
         move=attempt.names.move,
         transform=attempt.transform,
         default_owner=attempt.default_owner,
+        keep_target=attempt.keep_target,
         limits=attempt.located.limits,
     )
+
+
+def settle(cursor: extensions.cursor, attempt: Attempt, mapped: MappedRows) -> int:
+    """`merge` as this attempt says. Returns the target rows inserted or updated."""
+    return merge(cursor, attempt.names, mapped, run_id=attempt.run_id, keep_target=attempt.keep_target)
 
 
 def _cuts(attempt: Attempt) -> list[Place]:
@@ -62,8 +66,9 @@ def _copy_part(attempt: Attempt, session: Session, part: Range) -> tuple[int, in
     """One batch: rows, map and journal line commit together. Returns source rows read, target rows written."""
     try:
         return _commit_part(attempt, session, part, careful=False)
-    except (errors.UniqueViolation, errors.ForeignKeyViolation):
-        # A row that is there already, was seen before in another place, or lost its owner: only this batch goes slowly.
+    except REFUSED:
+        # A row that is there already, was seen before in another place, lost its owner, or is refused: only this batch
+        # goes slowly.
         return _commit_part(attempt, session, part, careful=True)
 
 
@@ -72,8 +77,10 @@ def _commit_part(attempt: Attempt, session: Session, part: Range, *, careful: bo
         attempt.hold_fence(cursor)
         rows = read_rows(cursor, attempt.names, in_range(part), with_map=careful)
         mapped = map_batch(attempt, rows)
-        write = merge if careful else insert
-        written = write(cursor, attempt.names, mapped, run_id=attempt.run_id)
+        if careful:
+            written = settle(cursor, attempt, mapped)
+        else:
+            written = insert(cursor, attempt.names, mapped, run_id=attempt.run_id)
         journal.add_batch(
             cursor,
             attempt.names.key,

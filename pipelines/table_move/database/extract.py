@@ -28,17 +28,20 @@ def at_places(places: Sequence[Place]) -> sql.Composable:
 
 
 def read_rows(cursor: extensions.cursor, names: Names, selected: sql.Composable, *, with_map: bool) -> pd.DataFrame:
-    """Source rows with their claims; `with_map` also brings the owners that the map has, and drops vanished ones.
+    """Source rows with what decides about their owners (see `pure.ownership`).
 
-    Returns Arrow strings: source_id, the source's columns, source_hash, claims, decided.
+    with_map: also what map and target have already, and without claims of owners that are gone.
+    Returns Arrow strings: source_id, the source's columns, source_hash, claims, assigned, decided, present.
     """
     statement = names.query(
         "copy.read",
         selected=selected,
-        decided=names.query("copy.decided") if with_map else sql.SQL("NULL::text"),
+        assigned=names.query("copy.assigned"),
+        decided=names.query("copy.decided") if with_map else sql.SQL("NULL"),
+        present=names.query("copy.present") if with_map else sql.SQL("NULL"),
         claim_filter=names.query("copy.claimant_exists") if with_map else sql.SQL("true"),
     )
-    columns = ["source_id", *names.move.source.columns, "source_hash", "claims", "decided"]
+    columns = ["source_id", *names.move.source.columns, "source_hash", "claims", "assigned", "decided", "present"]
     return _copy_out(cursor, statement, columns)
 
 

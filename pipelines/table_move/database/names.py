@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from psycopg2 import sql
 
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.spec import Move, Referencing
+
+# Who owns the rows of a move without tenants.
+NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +19,7 @@ class Names:
     """A move in one schema of one database.
 
     references: the referencing tables with the columns that exist there, none of them empty.
+    column_types: the type of each referencing column, by (table, column).
     source_schema: where the old table is now: the application's schema, or that of the retired tables.
     """
 
@@ -23,6 +27,7 @@ class Names:
     schema: str
     source_schema: str
     references: tuple[Referencing, ...]
+    column_types: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -30,7 +35,7 @@ class Names:
 
     def query(self, name: str, **more: sql.Composable) -> sql.Composed:
         """A named query of the machine with this move's tables and columns in it."""
-        return query(name, **self._composed(), **more)
+        return query(name, **{**self._composed(), **more})
 
     def table(self, name: str) -> sql.Identifier:
         return sql.Identifier(self.schema, name)
@@ -44,64 +49,107 @@ class Names:
         """The target as a message names it."""
         return f"{self.schema}.{self.move.target.table}"
 
+    @property
+    def matched_by_value(self) -> bool:
+        """Whether a referencing column is a uuid, for which all spellings of an id are one."""
+        return "uuid" in self.column_types.values()
+
+    def type_of(self, table: Referencing, column: str) -> sql.SQL:
+        """The type of a referencing column, as the catalog writes it."""
+        return sql.SQL(self.column_types.get((table.table, column), "text"))
+
     def _composed(self) -> dict[str, sql.Composable]:
         move = self.move
+        source_key = sql.Identifier(move.source.key)
+        primary = query("ids.name_based", source_key=source_key, namespace=sql.Literal(move.namespace.hex))
         return {
             "source": self.source,
-            "source_key": sql.Identifier(move.source.key),
+            "source_key": source_key,
             "source_columns": _columns("s", move.source.columns),
             "source_all_columns": sql.SQL(", ").join(
                 sql.Identifier("s", name) for name in dict.fromkeys((*move.source.columns, *move.source.not_carried))
             ),
             "source_hash": fingerprint("s", move.source.columns),
             "source_bytes": sql.SQL(" + ").join(
-                sql.SQL("coalesce(octet_length({}), 0)").format(sql.Identifier("s", name))
+                sql.SQL("coalesce(octet_length({}::text), 0)").format(sql.Identifier("s", name))
                 for name in move.source.columns
             ),
+            "carried_of_s": fingerprint("s", [source for _, source in move.target.carried]),
+            "carried_of_t": fingerprint("t", [target for target, _ in move.target.carried]),
+            "primary_id": query("ids.primary", source_key=source_key, name_based=primary),
             "target": self.table(move.target.table),
             "target_key": sql.Identifier(move.target.key),
-            "target_owner": sql.Identifier(move.target.owner),
             "target_columns": sql.SQL(", ").join(map(sql.Identifier, move.target.columns)),
             "target_columns_of_t": _columns("t", move.target.columns),
-            "staged_columns": _columns("st", move.target.columns),
+            "written": sql.SQL(", ").join(map(sql.Identifier, _written(move))),
+            "staged": _columns("st", ["target_id", *(["owner_id"] if move.target.owner else []), *move.target.columns]),
+            "owner_of_t": self._owner_of("t"),
+            "owner_of_o": self._owner_of("o"),
             "target_assignments": sql.SQL(", ").join(
                 sql.SQL("{} = st.{}").format(sql.Identifier(name), sql.Identifier(name)) for name in move.target.columns
             ),
             "target_hash": fingerprint("t", move.target.columns),
-            "owners": self.table(move.owner.table),
-            "owners_key": sql.Identifier(move.owner.key),
-            "owners_label": sql.Identifier(move.owner.label),
+            **self._owners(),
+            "spellings": self._spellings(),
+            "all_spellings": self._all_spellings(),
             "references": self._references(),
             "claims": self._claims(),
-            "value_is_uuid": query("references.value_is_uuid"),
             "move": sql.Literal(self.key),
         }
 
-    def _references(self) -> sql.Composable:
-        """Every reference as a row: table_name, row_key, column_name, owner_id, value (text)."""
-        one = sql.SQL(
-            "SELECT {name}::text AS table_name, r.{key}::text AS row_key, {column_name}::text AS column_name,"
-            ' r.{owner} AS owner_id, r.{column}::text COLLATE "C" AS value FROM {table} r'
+    def _owners(self) -> dict[str, sql.Composable]:
+        owner = self.move.owner
+        if owner is None:
+            nobody = sql.SQL("(SELECT {}::uuid AS key, 'nobody'::text AS label)").format(sql.Literal(NOBODY))
+            return {"owners": nobody, "owners_key": sql.Identifier("key"), "owners_label": sql.Identifier("label")}
+        return {
+            "owners": self.table(owner.table),
+            "owners_key": sql.Identifier(owner.key),
+            "owners_label": sql.Identifier(owner.label),
+        }
+
+    def _owner_of(self, alias: str) -> sql.Composable:
+        """The owner of a target row; NULL where there is no row."""
+        target = self.move.target
+        if target.owner is not None:
+            return sql.Identifier(alias, target.owner)
+        return sql.SQL("CASE WHEN {} IS NOT NULL THEN {}::uuid END").format(
+            sql.Identifier(alias, target.key), sql.Literal(NOBODY)
         )
-        return self._for_each_column(one)
+
+    def _references(self) -> sql.Composable:
+        """Every reference as a row: table_name, row_key, column_name, owner_id, value (the source id that is meant, or
+        the text that is there), id (its uuid, where it is one)."""
+        return self._for_each_column("references.of_text", "references.of_uuid", "references.none")
 
     def _claims(self) -> sql.Composable:
         """How often each owner refers to each value: value, owner_id, uses; one line per table and column."""
-        one = sql.SQL(
-            'SELECT r.{column}::text COLLATE "C" AS value, r.{owner} AS owner_id, count(*) AS uses FROM {table} r'
-            " WHERE r.{column} IS NOT NULL AND r.{owner} IS NOT NULL GROUP BY 1, 2"
-        )
-        return self._for_each_column(one)
+        return self._for_each_column("references.claims_of_text", "references.claims_of_uuid", "references.no_claims")
 
-    def _for_each_column(self, template: sql.SQL) -> sql.Composable:
-        return sql.SQL("\n    UNION ALL ").join(
-            template.format(
-                name=sql.Literal(table.table),
+    def _all_spellings(self) -> sql.Composable:
+        """Source ids that are UUIDs in another spelling: source_id, id."""
+        key, groups = sql.Identifier(self.move.source.key), query("references.groups")
+        return query("references.all_spellings", source=self.source, source_key=key, groups=groups)
+
+    def _spellings(self) -> sql.Composable:
+        return query("references.spellings", all_spellings=self._all_spellings())
+
+    def _for_each_column(self, of_text: str, of_uuid: str, none: str) -> sql.Composable:
+        spellings = self._spellings()
+        if not self.references:
+            return query(none)
+        return sql.SQL("\n    UNION ALL\n").join(
+            query(
+                of_uuid if self.column_types.get((table.table, column)) == "uuid" else of_text,
+                table_name=sql.Literal(table.table),
                 key=sql.Identifier(table.key),
                 column_name=sql.Literal(column),
                 column=sql.Identifier(column),
-                owner=sql.Identifier(table.owner),
+                owner=sql.SQL("{}::uuid").format(
+                    sql.Literal(NOBODY) if table.owner is None else sql.Identifier("r", table.owner)
+                ),
                 table=self.table(table.table),
+                spellings=spellings,
             )
             for table in self.references
             for column in table.columns
@@ -110,11 +158,19 @@ class Names:
 
 def fingerprint(alias: str, columns: Sequence[str]) -> sql.Composable:
     """SHA-256 over columns, each with its length in bytes in front; the same as `pure.fingerprint`."""
+    if not columns:
+        return sql.SQL("''::bytea")
     parts = sql.SQL(" || ").join(
-        sql.SQL("coalesce(octet_length({0})::text || ':' || {0}::text, '-')").format(sql.Identifier(alias, column))
+        sql.SQL("coalesce(octet_length({0}::text)::text || ':' || {0}::text, '-')").format(
+            sql.Identifier(alias, column)
+        )
         for column in columns
     )
     return sql.SQL("sha256(convert_to({}, 'UTF8'))").format(parts)
+
+
+def _written(move: Move) -> list[str]:
+    return [move.target.key, *([move.target.owner] if move.target.owner else []), *move.target.columns]
 
 
 def _columns(alias: str, columns: Sequence[str]) -> sql.Composable:

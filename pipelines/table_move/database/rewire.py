@@ -18,8 +18,6 @@ def rewire(cursor: extensions.cursor, attempt: Attempt) -> int:
     Our own output is never mapped again: what is looked up is the value before this transaction.
     """
     names = attempt.names
-    if not names.references:
-        return 0
     # Texts that come out of casts have no statistics: a nested loop over whole tables would be planned for a few rows.
     cursor.execute("SET LOCAL enable_nestloop = off")
     cursor.execute(names.query("references.mark"))
@@ -44,8 +42,6 @@ def rewire(cursor: extensions.cursor, attempt: Attempt) -> int:
 
 def late_references(cursor: extensions.cursor, names: Names) -> int:
     """How many references hold an old value that the map knows."""
-    if not names.references:
-        return 0
     cursor.execute(names.query("references.late"))
     return cursor.fetchone()[0]
 
@@ -75,8 +71,8 @@ def _table(names: Names, table: Referencing) -> dict[str, sql.Composable]:
             sql.SQL("{0} = coalesce(n.{0}, r.{0})").format(sql.Identifier(column)) for column in table.columns
         ),
         "new_values": sql.SQL(", ").join(
-            sql.SQL("max(c.new_value) FILTER (WHERE c.column_name = {}) AS {}").format(
-                sql.Literal(column), sql.Identifier(column)
+            sql.SQL("(max(c.new_value) FILTER (WHERE c.column_name = {}))::{} AS {}").format(
+                sql.Literal(column), names.type_of(table, column), sql.Identifier(column)
             )
             for column in table.columns
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -31,6 +31,13 @@ class MappedRows:
     pairs: pd.DataFrame
     rejected: pd.DataFrame
 
+    def only(self, source_ids: Iterable[str], *, without: bool) -> MappedRows:
+        """The part about these source rows, or the part without them."""
+        pairs, rejected = (
+            frame[frame["source_id"].isin(source_ids) != without] for frame in (self.pairs, self.rejected)
+        )
+        return MappedRows(pairs=pairs, rejected=rejected)
+
 
 def map_rows(
     rows: pd.DataFrame,
@@ -39,29 +46,32 @@ def map_rows(
     transform: Transform,
     default_owner: str | None,
     limits: Mapping[str, ColumnLimit],
+    keep_target: bool = False,
 ) -> MappedRows:
     """Map one batch.
 
-    rows: Arrow strings `source_id`, the source's columns, `source_hash`, `claims`, `decided` (see `assign_owners`).
+    rows: Arrow strings `source_id`, the source's columns, `source_hash`, and `claims`, `assigned`, `decided`,
+        `present` (see `assign_owners`).
     limits: per target column; a value beyond them rejects its row.
     """
     rows = rows.reset_index(drop=True)
     mapped = transform(rows[["source_id", *move.source.columns]])
-    owners = assign_owners(rows, default_owner=default_owner)
+    content = mapped[list(move.target.columns)]
+    content = content.assign(target_hash=pd.Series(fingerprints(content), dtype=TEXT))
+    owners = assign_owners(rows, content["target_hash"], default_owner=default_owner, keep_target=keep_target)
     problems = pd.concat([_value_problems(mapped, limits), _without_owner(rows, owners)]).drop_duplicates("row")
     good = owners[~owners["row"].isin(problems["row"])].reset_index(drop=True)
     bad = problems.merge(owners[["row", "owner_id", "owner_rule"]], on="row", how="left")
-    return MappedRows(pairs=_pairs(rows, mapped, good, move), rejected=_rejected(rows, bad))
+    return MappedRows(pairs=_pairs(rows, content, good, move), rejected=_rejected(rows, bad))
 
 
-def _pairs(rows: pd.DataFrame, mapped: pd.DataFrame, owners: pd.DataFrame, move: Move) -> pd.DataFrame:
+def _pairs(rows: pd.DataFrame, content: pd.DataFrame, owners: pd.DataFrame, move: Move) -> pd.DataFrame:
     row = owners["row"]
-    content = mapped[list(move.target.columns)].take(row).reset_index(drop=True)
+    content = content.take(row).reset_index(drop=True)
     source = rows[["source_id", "source_hash"]].take(row).reset_index(drop=True)
     target_id = _target_ids(source["source_id"], owners, move)
-    target_hash = pd.Series(fingerprints(content), dtype=TEXT)
     named = owners[["owner_id", "owner_rule"]]
-    return pd.concat([source, named, content], axis=1).assign(target_id=target_id, target_hash=target_hash)
+    return pd.concat([source, named, content], axis=1).assign(target_id=target_id)
 
 
 def _target_ids(source_id: pd.Series, owners: pd.DataFrame, move: Move) -> pd.Series:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -214,11 +215,15 @@ def _dependents(move: Move, facts: Facts) -> Iterator[Blocker]:
             )
 
 
-def no_owner(*, count: int, examples: list[str], command: str) -> Blocker:
-    """Rows that no rule gives an owner, with the command that would."""
+def no_owner(*, count: int, examples: list[str], candidates: list[str], command: str) -> Blocker:
+    """Rows that no rule gives an owner, with the commands that would.
+
+    command: complete but for the owner, which is one of the `candidates`.
+    """
     shown = ", ".join(examples)
     return Blocker(
         code="no_owner",
         message=f"{count} rows are referred to by nobody and there is no default owner, for example: {shown}.",
-        remedy=f"Name one: {command}",
+        remedy="Name one, or a file of owners with --owners: "
+        + " or ".join(f"{command} {shlex.quote(candidate)}" for candidate in candidates),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 
@@ -35,6 +35,22 @@ class Range(NamedTuple):
     def parse(cls, text: str) -> Range:
         start, _, end = text.partition("-")
         return cls(Place.parse(start), Place.parse(end) if end else None)
+
+
+ROW_OVERHEAD = 512  # bytes that a row takes beside its texts, with its line in the map
+
+
+def batches(places: Iterable[tuple[Place, int]], batch_bytes: int) -> Iterator[list[Place]]:
+    """Group places, each with the bytes of its row, so that a group holds about `batch_bytes`, and at least one row."""
+    group, size = [], 0
+    for place, row_bytes in places:
+        if group and size + row_bytes + ROW_OVERHEAD > batch_bytes:
+            yield group
+            group, size = [], 0
+        group.append(place)
+        size += row_bytes + ROW_OVERHEAD
+    if group:
+        yield group
 
 
 _END = Place(2**32, 0)

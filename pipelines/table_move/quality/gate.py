@@ -103,7 +103,9 @@ def subject_query(names: Names, subject: str, standing: Standing) -> sql.Composa
 
 def _carried(names: Names, settled: sql.Composable) -> sql.Composable:
     """A verdict per carried column, `COLUMN_is_carried`, each with a comma behind it."""
-    verdict = sql.SQL("{settled} OR t.{key} IS NULL OR s.{source_key} IS NULL OR (t.{a} = s.{b}) IS TRUE AS {name}, ")
+    verdict = sql.SQL(
+        "{settled} OR t.{key} IS NULL OR s.{source_key} IS NULL OR m.kept_target OR (t.{a} = s.{b}) IS TRUE AS {name}, "
+    )
     return sql.Composed(
         verdict.format(
             settled=settled,
