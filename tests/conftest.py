@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg2
@@ -13,6 +14,7 @@ import pytest
 from pipelines.table_move.database import embedded
 from pipelines.table_move.database.connect import Database, parse_url
 from pipelines.templates import demo
+from tests import machine_server
 from tests.application import Application
 
 VERSIONS = (16, 18)
@@ -35,6 +37,35 @@ def server(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def url(server: str) -> Iterator[str]:
     """The URL of an empty database."""
+    with empty_database(server) as url:
+        yield url
+
+
+@pytest.fixture(scope="session", params=[*VERSIONS, "machine"], ids=lambda version: f"pg-{version}")
+def any_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The same, and the machine's own server version, where one is installed."""
+    if request.param != "machine":
+        with tempfile.TemporaryDirectory(prefix=f"table-move-pg{request.param}-") as folder:
+            server = embedded.server(Path(folder) / "data", version=request.param)
+            yield server.get_uri()
+            server.cleanup()
+        return
+    binaries = machine_server.binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL server is installed on this machine")
+    with machine_server.started(binaries) as url:
+        yield url
+
+
+@pytest.fixture
+def any_url(any_server: str) -> Iterator[str]:
+    """The URL of an empty database on any of the servers."""
+    with empty_database(any_server) as url:
+        yield url
+
+
+@contextmanager
+def empty_database(server: str) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     connection = psycopg2.connect(server)
     connection.autocommit = True

@@ -38,12 +38,12 @@ WITH gone AS (
 WHERE gone.loaded AND t.{target_key} = gone.target_id AND {target_hash} = gone.target_hash;
 
 -- name: insert_missing
--- Target rows that are not there yet. One that another unique constraint keeps out is rejected afterwards.
+-- Target rows that are not there yet.
 WITH inserted AS (
     INSERT INTO {target} ({written})
     SELECT {staged} FROM pg_temp.staged st
     WHERE NOT EXISTS (SELECT FROM {target} t WHERE t.{target_key} = st.target_id)
-    ON CONFLICT DO NOTHING RETURNING {target_key} AS target_id
+    ON CONFLICT ({target_key}) DO NOTHING RETURNING {target_key} AS target_id
 ) INSERT INTO pg_temp.loaded SELECT target_id FROM inserted;
 
 -- name: update_changed
@@ -79,19 +79,6 @@ ON CONFLICT (source_id, move, owner_id) DO UPDATE SET disposition = excluded.dis
     kept_target = excluded.kept_target, source_hash = excluded.source_hash, run_id = excluded.run_id,
     target_hash = CASE WHEN excluded.disposition = 'conflict' THEN pipelines.id_map.target_hash
                        ELSE excluded.target_hash END;
-
--- name: forget_kept_out
--- Rows that another unique constraint of the target keeps out have no place in the map.
-DELETE FROM pipelines.id_map m USING pg_temp.staged st
-WHERE m.move = {move} AND m.source_id = st.source_id AND m.owner_id = st.owner_id
-  AND NOT EXISTS (SELECT FROM {target} t WHERE t.{target_key} = st.target_id);
-
--- name: reject_kept_out
--- They are rejected.
-INSERT INTO pipelines.rejected (move, source_id, owner_id, owner_rule, reason, detail, run_id)
-SELECT {move}, st.source_id, st.owner_id, st.owner_rule, 'not_unique',
-       'another row of the target has the same values in a unique constraint', %(run_id)s
-FROM pg_temp.staged st WHERE NOT EXISTS (SELECT FROM {target} t WHERE t.{target_key} = st.target_id);
 
 -- name: clear_rejected
 -- What was said of these source rows before.

@@ -12,7 +12,7 @@ from pyarrow import csv
 
 from pipelines.table_move.database.connect import as_application
 from pipelines.table_move.database.names import Names
-from pipelines.table_move.pure.mapping import MappedRows
+from pipelines.table_move.pure.mapping import TEXT, MappedRows
 
 # A row that the database will not take, whatever is tried: constraints, domains, triggers of the installation's own.
 REFUSED = (IntegrityError, DataError, errors.RaiseException)
@@ -57,7 +57,7 @@ def _refused(rows: MappedRows, problem: Error) -> MappedRows:
     """What the database said of the one source row, without its data."""
     constraint = f", constraint {problem.diag.constraint_name}" if problem.diag.constraint_name else ""
     said = {"reason": "refused_by_database", "detail": f"SQLSTATE {problem.pgcode}{constraint}"}
-    rejected = rows.pairs[["source_id", "owner_id", "owner_rule"]].assign(**said)
+    rejected = rows.pairs[["source_id", "owner_id", "owner_rule"]].assign(**said).astype(TEXT)
     return MappedRows(pairs=rows.pairs.iloc[:0], rejected=pd.concat([rows.rejected, rejected], ignore_index=True))
 
 
@@ -76,8 +76,6 @@ def _merge(cursor: extensions.cursor, names: Names, rows: MappedRows, *, run_id:
     cursor.execute(names.query("load.update_changed"))
     written += cursor.rowcount
     cursor.execute(names.query("load.map_staged"), {"run_id": run_id, "keep_target": keep_target})
-    cursor.execute(names.query("load.forget_kept_out"))
-    cursor.execute(names.query("load.reject_kept_out"), {"run_id": run_id})
     _reject(cursor, names, rows, run_id=run_id)
     cursor.execute("DROP TABLE pg_temp.staged, pg_temp.loaded")
     return written
@@ -100,6 +98,8 @@ def copy_in(
         arrays[name] = pa.repeat(pa.scalar(value), len(frame))
     text = BytesIO()
     # Strings are quoted and NULL is not, so that an empty text and NULL stay apart.
-    csv.write_csv(pa.table(arrays), text, csv.WriteOptions(include_header=False, quoting_style="needed"))
+    # In one chunk: after an empty one, pyarrow's writer puts out zero bytes.
+    whole = pa.table(arrays).combine_chunks()
+    csv.write_csv(whole, text, csv.WriteOptions(include_header=False, quoting_style="needed"))
     text.seek(0)
     cursor.copy_expert(statement, text)
