@@ -7,61 +7,65 @@ claimed AS MATERIALIZED (
     SELECT value, owner_id, row_number() OVER (PARTITION BY value ORDER BY uses DESC, owner_id) AS rank FROM claimed
 ), named AS MATERIALIZED (
     {assigned}
+), taken AS MATERIALIZED (
+    SELECT s.{source_key}::text COLLATE "C" AS source_id, t.{target_key} AS target_id, {owner_of_t} AS owner_id,
+           {carried_of_s} = {carried_of_t} AS alike
+    FROM {target} t JOIN {source} s ON {primary_id} = t.{target_key} WHERE {target_has_rows}
+), present AS MATERIALIZED (
+    SELECT p.source_id, p.owner_id, %(keep_target)s OR p.alike AND (c.owner_id IS NOT NULL OR r.value IS NULL) AS stays
+    FROM taken p LEFT JOIN claimed c ON c.value = p.source_id AND c.owner_id = p.owner_id
+    LEFT JOIN ranked r ON r.value = p.source_id AND r.rank = 1
 ), predicted AS MATERIALIZED (
-    SELECT s.ctid AS place, s.{source_key}::text COLLATE "C" AS source_id,
+    SELECT s.{source_key}::text COLLATE "C" AS source_id,
            CASE WHEN p.stays THEN p.owner_id ELSE coalesce(n.owner_id, r.owner_id, %(default_owner)s::uuid) END AS owner_id,
            CASE WHEN p.stays THEN 'present' WHEN n.owner_id IS NOT NULL THEN 'owners_file'
                 WHEN r.owner_id IS NOT NULL THEN 'references'
                 WHEN %(default_owner)s::uuid IS NOT NULL THEN 'default' END AS rule,
-           CASE WHEN p.stays THEN 'already_present' WHEN p.owner_id IS NOT NULL THEN 'conflict' ELSE 'inserted' END
+           CASE WHEN p.stays THEN 'already_present' WHEN p.source_id IS NOT NULL THEN 'conflict' ELSE 'inserted' END
            AS disposition
     FROM {source} s
     LEFT JOIN ranked r ON r.value = s.{source_key}::text COLLATE "C" AND r.rank = 1
     LEFT JOIN named n ON n.source_id = s.{source_key}::text COLLATE "C"
-    LEFT JOIN {target} t ON {target_has_rows} AND t.{target_key} = {primary_id}
-    LEFT JOIN claimed c ON c.value = s.{source_key}::text COLLATE "C" AND c.owner_id = {owner_of_t}
-    CROSS JOIN LATERAL (
-        SELECT {owner_of_t} AS owner_id, t.{target_key} IS NOT NULL AND (%(keep_target)s OR
-               {carried_of_s} = {carried_of_t} AND (c.owner_id IS NOT NULL OR r.owner_id IS NULL)) AS stays
-    ) p
+    LEFT JOIN present p ON p.source_id = s.{source_key}::text COLLATE "C"
 )
 
 -- name: outlook
--- Rows, copies for other owners, rows without an owner, rows whose id is taken, and pairs that may be adopted.
+-- Rows, copies for other owners, rows without an owner, rows whose id is taken, pairs that may be adopted, rows by rule,
+-- references by the class that they would have.
 WITH {predicted}, copies AS MATERIALIZED (
-    SELECT p.place, c.owner_id FROM claimed c JOIN predicted p ON p.source_id = c.value
+    SELECT p.source_id, c.owner_id FROM claimed c JOIN predicted p ON p.source_id = c.value
     WHERE c.owner_id IS DISTINCT FROM p.owner_id
-), alike AS (
-    SELECT owner_id, digest, count(*) AS rows FROM (
-        SELECT owner_id, place FROM predicted WHERE disposition = 'inserted' UNION ALL SELECT owner_id, place FROM copies
-    ) due CROSS JOIN LATERAL (SELECT {carried_of_s} AS digest FROM {source} s WHERE s.ctid = due.place) d
-    WHERE {target_has_rows} GROUP BY 1, 2
-), there AS (
+), there AS MATERIALIZED (
     SELECT {owner_of_t} AS owner_id, {carried_of_t} AS digest, count(*) AS rows
-    FROM {target} t LEFT JOIN {source} s ON {primary_id} = t.{target_key}
-    WHERE {target_has_rows} AND s.{source_key} IS NULL GROUP BY 1, 2
+    FROM {target} t LEFT JOIN taken k ON k.target_id = t.{target_key}
+    WHERE {target_has_rows} AND k.target_id IS NULL GROUP BY 1, 2
+), alike AS MATERIALIZED (
+    SELECT s.{source_key}::text COLLATE "C" AS source_id, {carried_of_s} AS digest FROM {source} s
+    WHERE {target_has_rows} AND {carried_of_s} IN (SELECT digest FROM there)
+), due AS (
+    SELECT d.owner_id, s.digest, count(*) AS rows FROM alike s JOIN (
+        SELECT source_id, owner_id FROM predicted WHERE disposition = 'inserted' UNION ALL SELECT * FROM copies
+    ) d ON d.source_id = s.source_id GROUP BY 1, 2
+), classes AS (
+    SELECT CASE WHEN r.value IS NULL THEN 'null'
+                WHEN p.source_id IS NOT NULL AND p.owner_id = r.owner_id AND r.id::text = r.value THEN 'already_current'
+                WHEN p.source_id IS NOT NULL THEN 'to_rewire'
+                WHEN {owner_of_t} = r.owner_id THEN 'already_current'
+                WHEN t.{target_key} IS NOT NULL THEN 'foreign'
+                ELSE 'dangling' END AS class, count(*) AS rows
+    FROM ({references}) r
+    LEFT JOIN predicted p ON p.source_id = r.value
+    LEFT JOIN {target} t ON t.{target_key} = r.id
+    GROUP BY 1
 )
 SELECT (SELECT count(*) FROM predicted), (SELECT count(*) FROM copies),
        (SELECT count(*) FROM predicted WHERE rule IS NULL),
        (SELECT count(*) FROM predicted WHERE disposition = 'already_present'),
        (SELECT count(*) FROM predicted WHERE disposition = 'conflict'),
-       (SELECT coalesce(sum(least(a.rows, t.rows)), 0)::bigint FROM alike a JOIN there t USING (owner_id, digest)),
+       (SELECT coalesce(sum(least(d.rows, t.rows)), 0)::bigint FROM due d JOIN there t USING (owner_id, digest)),
        (SELECT jsonb_object_agg(rule, rows) FROM (SELECT rule, count(*) AS rows FROM predicted WHERE rule IS NOT NULL
-                                                  GROUP BY rule) by_rule);
-
--- name: predicted_references
--- The class that each reference would have, counted.
-WITH {predicted}
-SELECT CASE WHEN r.value IS NULL THEN 'null'
-            WHEN p.source_id IS NOT NULL AND p.owner_id = r.owner_id AND r.id::text = r.value THEN 'already_current'
-            WHEN p.source_id IS NOT NULL THEN 'to_rewire'
-            WHEN {owner_of_t} = r.owner_id THEN 'already_current'
-            WHEN t.{target_key} IS NOT NULL THEN 'foreign'
-            ELSE 'dangling' END AS class, count(*)
-FROM ({references}) r
-LEFT JOIN predicted p ON p.source_id = r.value
-LEFT JOIN {target} t ON t.{target_key} = r.id
-GROUP BY 1;
+                                                  GROUP BY rule) by_rule),
+       (SELECT jsonb_object_agg(class, rows) FROM classes);
 
 -- name: without_owner
 -- Some rows that no rule gives an owner.

@@ -48,12 +48,11 @@ def predict(cursor: extensions.cursor, names: Names, question: Question) -> Pred
     predicted = names.query("census.predicted", **more)
     values = {"default_owner": question.default_owner, "keep_target": question.keep_target}
     # The predicted rows have no statistics: a nested loop over whole tables would be planned for a few of them.
-    cursor.execute("SET LOCAL enable_nestloop = off")
+    cursor.execute("SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off")
     cursor.execute(names.query("census.outlook", predicted=predicted, **more), values)
-    rows, copies, unowned, present, conflicts, adopted, rules = cursor.fetchone()
-    cursor.execute(names.query("census.predicted_references", predicted=predicted), values)
-    references = ReferenceCounts(**dict(cursor.fetchall()))
-    cursor.execute("SET LOCAL enable_nestloop = on")
+    rows, copies, unowned, present, conflicts, adopted, rules, classes = cursor.fetchone()
+    references = ReferenceCounts(**(classes or {}))
+    cursor.execute("SET LOCAL enable_nestloop = on; SET LOCAL enable_mergejoin = on")
     counts = Counts(
         source_rows=rows,
         fan_out_copies=copies,

@@ -26,6 +26,7 @@ _PINS = (
     "SET client_encoding = 'UTF8'",
     "SET statement_timeout = 0",
     "SET idle_in_transaction_session_timeout = 0",
+    "SET idle_session_timeout = 0",  # one of our sessions holds the lock of the move and says nothing
     "SET lock_timeout = 0",
     "SET client_min_messages = warning",
     "SET standard_conforming_strings = on",
@@ -51,9 +52,12 @@ def pin(connection: extensions.connection) -> None:
     """The first statements of every session, ours and those of the checks."""
     with connection.cursor() as cursor:
         cursor.execute("; ".join(_PINS))
-        # The backend of a client that is gone notices within seconds instead of finishing its statement.
+        # Where the server has them: a backend whose client is gone notices within seconds instead of finishing its
+        # statement; and no installation's limit on transactions ends a long copy.
         cursor.execute(
-            "SELECT set_config(name, '2s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'"
+            "SELECT set_config(name, value, false) FROM pg_settings JOIN (VALUES"
+            " ('client_connection_check_interval', '2s'), ('transaction_timeout', '0')) AS wanted (name, value)"
+            " USING (name)"
         )
 
 

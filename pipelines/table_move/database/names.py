@@ -74,8 +74,8 @@ class Names:
                 sql.SQL("coalesce(octet_length({}::text), 0)").format(sql.Identifier("s", name))
                 for name in move.source.columns
             ),
-            "carried_of_s": fingerprint("s", [source for _, source in move.target.carried]),
-            "carried_of_t": fingerprint("t", [target for target, _ in move.target.carried]),
+            "carried_of_s": _digest("s", [source for _, source in move.target.carried]),
+            "carried_of_t": _digest("t", [target for target, _ in move.target.carried]),
             "primary_id": query("ids.primary", source_key=source_key, name_based=primary),
             "target": self.table(move.target.table),
             "target_key": sql.Identifier(move.target.key),
@@ -158,8 +158,6 @@ class Names:
 
 def fingerprint(alias: str, columns: Sequence[str]) -> sql.Composable:
     """SHA-256 over columns, each with its length in bytes in front; the same as `pure.fingerprint`."""
-    if not columns:
-        return sql.SQL("''::bytea")
     parts = sql.SQL(" || ").join(
         sql.SQL("coalesce(octet_length({0}::text)::text || ':' || {0}::text, '-')").format(
             sql.Identifier(alias, column)
@@ -167,6 +165,12 @@ def fingerprint(alias: str, columns: Sequence[str]) -> sql.Composable:
         for column in columns
     )
     return sql.SQL("sha256(convert_to({}, 'UTF8'))").format(parts)
+
+
+def _digest(alias: str, columns: Sequence[str]) -> sql.Composable:
+    """64 bits over columns, for what only has to be likely; many times faster than a fingerprint."""
+    texts = [sql.SQL("coalesce({}::text, '')").format(sql.Identifier(alias, column)) for column in columns]
+    return sql.SQL('hashtextextended({} COLLATE "C", 0)').format(sql.SQL(" || ").join(texts or [sql.SQL("''")]))
 
 
 def _written(move: Move) -> list[str]:
