@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pipelines.table_move.preflight import Plan
 
 
-def add(app: typer.Typer, move: Move, demo: Demo) -> None:
+def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     @app.command()
     def plan(
         database_url: DatabaseUrl = None,
