@@ -147,6 +147,14 @@ def test_every_row_arrives_as_it_was_and_a_second_run_writes_only_its_own_row(
         fallbacks.execute("ROLLBACK")
 
 
+def test_an_empty_table_is_retired_too(application: Application, tmp_path: Path) -> None:
+    application.execute(TABLES.read_text(encoding="utf-8"))
+    answer = move(application, tmp_path)
+    assert answer.code == 0, answer.err
+    assert (answer.json["state"], answer.json["source_rows"], answer.json["inserted"]) == ("done", 0, 0)
+    assert application.exists(f"{retired(application)}.default_templates")
+
+
 def test_what_another_connection_writes_between_copy_and_switch_ends_as_it_was_at_the_switch(
     fallbacks: Application, tmp_path: Path
 ) -> None:
