@@ -33,9 +33,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, **more}
 
 
-def start(*arguments: str, cwd: Path = ROOT, **more: str) -> subprocess.Popen[str]:
+def start(*arguments: str, cwd: Path = ROOT, module: str = "pipelines.templates", **more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.templates", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=cwd,
         env=environment(**more),
         stdin=subprocess.DEVNULL,
@@ -45,8 +45,9 @@ def start(*arguments: str, cwd: Path = ROOT, **more: str) -> subprocess.Popen[st
     )
 
 
-def call(*arguments: str, cwd: Path = ROOT, **more: str) -> Answer:
-    process = start(*arguments, cwd=cwd, **more)
+def call(*arguments: str, **more: Any) -> Answer:
+    """`start` and wait."""
+    process = start(*arguments, **more)
     out, err = process.communicate(timeout=240)
     return Answer(process.returncode, out, err)
 
@@ -71,6 +72,6 @@ def run_here(*arguments: str, **more: str) -> Answer:
     return Answer(code, out.getvalue(), err.getvalue())
 
 
-def run(url: str, reports: Path, *arguments: str, **more: str) -> Answer:
+def run(url: str, reports: Path, *arguments: str, **more: Any) -> Answer:
     """`run --json` on this database."""
     return call("run", "--json", "--grace", "0s", "--report-dir", str(reports), *arguments, DATABASE_URL=url, **more)

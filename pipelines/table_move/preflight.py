@@ -225,6 +225,8 @@ def _default_owner(
 ) -> tuple[str | None, list[Blocker]]:
     """The owner of rows that nobody refers to: the one given, the one of the attempt before, or the only one."""
     names = located.names
+    if given is not None and names.move.owner is None:
+        raise _without_tenants(names.move, "--default-business")
     if given is None:
         return (row.default_owner if row is not None and row.default_owner else census.only_owner(cursor, names)), []
     found = census.find_owner(cursor, names, given)
@@ -256,11 +258,7 @@ def _owners_file(move: Move, settings: Settings) -> Mapping[str, str] | None:
     if settings.owners is None:
         return None
     if move.target.owner is None:
-        raise UsageProblem(
-            f"Rows of {move.target.table} belong to nobody in particular: --owners has no meaning here.",
-            untouched="Nothing was written.",
-            next_step="Run without --owners.",
-        )
+        raise _without_tenants(move, "--owners")
     try:
         text = settings.owners.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
@@ -270,6 +268,14 @@ def _owners_file(move: Move, settings: Settings) -> Mapping[str, str] | None:
             next_step="Give a readable file in UTF-8.",
         ) from None
     return parse_owners(text, owner_column=move.target.owner)
+
+
+def _without_tenants(move: Move, option: str) -> UsageProblem:
+    return UsageProblem(
+        f"Rows of {move.target.table} belong to nobody in particular: {option} has no meaning here.",
+        untouched="Nothing was written.",
+        next_step=f"Run without {option}, and without it in the environment.",
+    )
 
 
 def _unknown_assigned(cursor: extensions.cursor, located: Located, question: Question) -> list[Blocker]:
@@ -323,5 +329,5 @@ def _warnings(located: Located, references: ReferenceCounts, *, allow_dangling: 
         end = "they stay as they are." if allow_dangling else "they will close the gate; --allow-dangling leaves them."
         said.append(f"{references.dangling} references point to nothing in the old table or the new one: {end}")
     if references.foreign:
-        said.append(f"{references.foreign} references point to a row of another business; they stay as they are.")
+        said.append(f"{references.foreign} references point to a row of another owner; they stay as they are.")
     return tuple(said)

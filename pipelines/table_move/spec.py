@@ -64,7 +64,7 @@ class Move:
     namespace: the RFC 9562 namespace of the ids that the move makes.
     transform: "package.module:function", a pure function from a frame with the column `source_id` and the source's
         `columns` (all Arrow strings) to a frame with the target's `columns`, same index. Named, not imported, so that
-        a plan needs no pandas.
+        a plan needs no pandas. What it makes itself it writes as PostgreSQL would: fingerprints compare `column::text`.
     suites: the folder with the expectation suites, one JSON file per subject.
     """
 

@@ -56,7 +56,7 @@ def summarise(
         "write_pause_ms": None if row is None or row.write_pause_ms is None else round(row.write_pause_ms, 1),
         "retired_schema": None if row is None else row.retired_schema,
         "kept_targets": census.kept(cursor, names) if row else [],
-        "owners": census.owner_counts(cursor, names) if row else [],
+        "owners": census.owner_counts(cursor, names) if row and names.move.owner is not None else [],
         "not_carried": census.not_carried(cursor, names, located.facts),
         "settings": settings.shown(),
         "code_version": code_version(names.move),

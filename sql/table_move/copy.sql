@@ -26,7 +26,7 @@ SELECT min(place)::text FROM (
 
 -- name: read
 -- The rows of one range with what decides about their owners. A LATERAL look-up keeps claims and map an index look-up.
-SELECT s.{source_key}::text, {source_columns}, {source_hash}, c.claims, {assigned}, {decided}, {present}
+SELECT s.{source_key}::text, {source_texts}, {source_hash}, c.claims, {assigned}, {decided}, {present}
 FROM {source} s
 LEFT JOIN LATERAL (SELECT string_agg(c.owner_id || '=' || c.uses, ' ') AS claims FROM pipelines.claim c
                    WHERE c.move = {move} AND c.source_id = s.{source_key}::text COLLATE "C" AND {claim_filter}) c ON true

@@ -6,14 +6,19 @@ import ast
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
+from pipelines.default_templates.move import DEFAULT_TEMPLATES
+from pipelines.table_move.spec import Move
+from pipelines.templates.move import TEMPLATES
 from tests.application import Application
 from tests.command import ROOT, environment
 
 PACKAGE = ROOT / "pipelines"
+MOVES = ("pipelines.templates", "pipelines.default_templates")
 LAYERS = (
     ("spec", "errors", "status", "signals"),
     ("settings", "pure"),
@@ -55,7 +60,7 @@ def test_imports_of_the_machine_go_one_way() -> None:
             if imported.startswith("pipelines.table_move.") and layer(imported) is not None:
                 assert mine is not None, f"{name} stands in no layer"
                 assert layer(imported) <= mine, f"{name} imports {imported}, which stands above it"
-            assert not imported.startswith("pipelines.templates"), f"{name} knows a move"
+            assert not imported.startswith(MOVES), f"{name} knows a move"
 
 
 def test_pure_modules_know_no_database_clock_environment_or_log() -> None:
@@ -70,17 +75,37 @@ def test_the_gate_alone_imports_great_expectations_and_only_inside_functions() -
         assert uses == (path.name == "gate.py"), path
 
 
-def test_the_machine_names_no_table_and_no_column_of_a_move() -> None:
-    from pipelines.templates.move import TEMPLATES as MOVE
+def words_of(move: Move) -> set[str]:
+    """The tables and columns that a move names."""
+    tables = [move.source, move.target, *move.references, *([move.owner] if move.owner else [])]
+    words = {word for table in tables for word in (table.table, table.key, *getattr(table, "columns", ()))}
+    words |= {table.owner for table in (move.target, *move.references) if table.owner} | {*move.source.not_carried}
+    return words | ({move.owner.label} if move.owner else set())
 
-    words = {MOVE.source.table, *MOVE.source.columns, *MOVE.target.columns, MOVE.target.owner, MOVE.owner.table}
-    words |= {column for table in MOVE.references for column in table.columns} | {"stages", "stage_id"}
-    words -= {"description", "content"}  # plain English too
+
+def test_the_machine_names_no_table_and_no_column_of_a_move() -> None:
+    words = words_of(TEMPLATES) | words_of(DEFAULT_TEMPLATES)
+    words -= {"description", "content", "variables", "metadata"}  # plain English too
     files = [*modules(), *(ROOT / "sql" / "table_move").glob("*.sql"), *PACKAGE.rglob("*.j2")]
     for path in files:
         text = path.read_text(encoding="utf-8")
         for word in words:
             assert not re.search(rf"\b{word}\b", text), f"{path} names {word}"
+
+
+def test_the_second_move_is_a_small_declaration() -> None:
+    folder = PACKAGE / "default_templates"
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.py")}
+    assert lines.keys() == {"__init__.py", "__main__.py", "move.py", "transform.py"}
+    assert sum(lines.values()) <= 60, lines
+
+
+def test_the_readme_quotes_the_second_move_as_it_is() -> None:
+    quoted = re.findall(r"^( *)```python\n(.*?)^ *```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    files = [path.read_text(encoding="utf-8") for path in (PACKAGE / "default_templates").glob("*.py")]
+    assert len(quoted) == 2
+    for _, block in quoted:
+        assert any(textwrap.dedent(block) in text for text in files), block
 
 
 def test_every_query_says_what_it_is_for_and_is_used() -> None:

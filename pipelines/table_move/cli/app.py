@@ -11,8 +11,11 @@ from pipelines.table_move.errors import EXIT_CODES
 from pipelines.table_move.spec import Move
 
 
-def make_app(move: Move, demo: Demo) -> typer.Typer:
-    """All verbs of a move. Importing it costs neither pandas nor Great Expectations; a verb imports what it needs."""
+def make_app(move: Move, demo: Demo | None = None) -> typer.Typer:
+    """All verbs of a move. Importing it costs neither pandas nor Great Expectations; a verb imports what it needs.
+
+    demo: the demonstration; without one there is no verb `demo`, and every verb needs a database URL.
+    """
     codes = "\n\n".join(f"{code}  {meaning}" for code, meaning in EXIT_CODES.items())
     app = typer.Typer(
         name=move.name,
@@ -26,6 +29,8 @@ def make_app(move: Move, demo: Demo) -> typer.Typer:
             f"Exit codes:\n\n{codes}"
         ),
     )
-    for verb in (plan, run, status, verify, report, demo_verb):
+    for verb in (plan, run, status, verify, report):
         verb.add(app, move, demo)
+    if demo is not None:
+        demo_verb.add(app, move, demo)
     return app

@@ -44,7 +44,7 @@ class Call:
     """Where a verb works, how, and what people see."""
 
     move: Move
-    demo: Demo
+    demo: Demo | None
     database: Database
     settings: Settings
     console: Console
@@ -58,7 +58,7 @@ class Call:
 
 def answer(
     move: Move,
-    demo: Demo,
+    demo: Demo | None,
     options: Mapping[str, Any],
     work: Callable[[Call], Mapping[str, Any]],
     *,
@@ -103,7 +103,7 @@ def _told(problem: MoveError, caught: BaseException) -> dict[str, Any]:
     return {"blockers": blockers, **(getattr(caught, "summary", None) or {}), "error": problem.happened}
 
 
-def _prepare(move: Move, demo: Demo, settings: Settings, console: Console, *, create_demo: bool) -> Call:
+def _prepare(move: Move, demo: Demo | None, settings: Settings, console: Console, *, create_demo: bool) -> Call:
     from pipelines.table_move.database.connect import Database, libpq_variables_set, parse_url
 
     if settings.database_url is not None:
@@ -119,6 +119,12 @@ def _prepare(move: Move, demo: Demo, settings: Settings, console: Console, *, cr
             untouched="Nothing was read or written.",
             next_step="Give --database-url or DATABASE_URL, for example postgresql://USER@HOST:5432/DATABASE; "
             "or unset these variables to work on the demonstration.",
+        )
+    if demo is None:
+        raise UsageProblem(
+            f"The move {move.name} has no demonstration, and no database URL is given.",
+            untouched="Nothing was read or written.",
+            next_step="Give --database-url or DATABASE_URL, for example postgresql://USER@HOST:5432/DATABASE.",
         )
     database = demo_database(settings.application_schema, APPLICATION_NAME)
     console.is_demo = True

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pipelines.table_move.preflight import Plan
 
 
-def add(app: typer.Typer, move: Move, demo: Demo) -> None:
+def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     @app.command()
     def plan(
         database_url: DatabaseUrl = None,
@@ -90,6 +90,7 @@ def _show(call: Call, plan: Plan) -> None:
         console.line("The move is done; nothing is left to do.")
         return
     megabytes = (facts.source.heap_bytes + facts.source.toast_bytes) / 1024**2
+    rules = plan.rules if move.owner is not None else {}
     references = [(f"references {name.replace('_', ' ')}", f"{n:,}", "") for name, n in asdict(plan.references).items()]
     console.table(
         f"Plan: {move.source.table} to {move.target.table}",
@@ -102,7 +103,7 @@ def _show(call: Call, plan: Plan) -> None:
             ),
             ("already there, adopted", f"{plan.counts.already_present:,} + {plan.counts.adopted:,}", "at most"),
             ("conflicts", f"{plan.counts.conflicts:,}", "another row has the id"),
-            *((f"owner by {rule.replace('_', ' ')}", f"{n:,}", "") for rule, n in plan.rules.items()),
+            *((f"owner by {rule.replace('_', ' ')}", f"{n:,}", "") for rule, n in rules.items()),
             *references,
             ("foreign keys", f"{len(facts.foreign_keys):,}", "to the old table; they leave"),
             ("expected time", f"{plan.expected_seconds:,.0f} s", "rough"),

@@ -14,7 +14,7 @@ from pipelines.table_move.cli.options import AsJson, DatabaseUrl, LogFormat, Rep
 from pipelines.table_move.spec import Move
 
 
-def add(app: typer.Typer, move: Move, demo: Demo) -> None:
+def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     @app.command()
     def report(
         database_url: DatabaseUrl = None,

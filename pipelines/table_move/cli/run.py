@@ -26,7 +26,7 @@ from pipelines.table_move.errors import UsageProblem
 from pipelines.table_move.spec import Move
 
 
-def add(app: typer.Typer, move: Move, demo: Demo) -> None:
+def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     @app.command()
     def run(
         database_url: DatabaseUrl = None,

@@ -14,7 +14,7 @@ from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Counts
 
 
-def add(app: typer.Typer, move: Move, demo: Demo) -> None:
+def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     @app.command()
     def status(
         database_url: DatabaseUrl = None,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipelines.table_move.database.journal import CheckRow
 
 
-def add(app: typer.Typer, move: Move, demo: Demo) -> None:
+def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     @app.command()
     def verify(
         database_url: DatabaseUrl = None,

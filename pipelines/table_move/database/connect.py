@@ -19,7 +19,8 @@ from pipelines.table_move.errors import Blocked, ConnectionLost, MoveError, NotI
 LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE")
 
 # Nothing of the application's can stand before pg_catalog, row security raises instead of hiding rows, and text
-# comes and goes as UTF-8, whatever the role, the database or the environment say.
+# comes and goes as UTF-8, whatever the role, the database or the environment say. Values of every type travel as text,
+# in the one form that reads back as the same value.
 _PINS = (
     "SET search_path = pg_catalog, pg_temp",
     "SET row_security = off",
@@ -33,6 +34,9 @@ _PINS = (
     "SET DateStyle = 'ISO, YMD'",
     "SET TimeZone = 'UTC'",
     "SET bytea_output = 'hex'",
+    "SET array_nulls = on",
+    "SET extra_float_digits = 1",
+    "SET IntervalStyle = 'postgres'",
     "SET work_mem = '64MB'",  # whole tables are joined by hash; the default would do it in many passes over the disk
     "SET jit = off",  # it costs more than it saves where statements are many and their sizes known badly
 )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from psycopg2 import extensions
+from psycopg2 import errors, extensions
 
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.errors import Blocked, Fenced
@@ -83,7 +83,13 @@ def exists(cursor: extensions.cursor) -> bool:
 
 
 def create(cursor: extensions.cursor) -> None:
-    cursor.execute(query("journal.create"))
+    """Make the journal, unless another move makes it just now."""
+    cursor.execute("SAVEPOINT journal")
+    try:
+        cursor.execute(query("journal.create"))
+    except (errors.DuplicateSchema, errors.UniqueViolation):
+        cursor.execute("ROLLBACK TO SAVEPOINT journal")
+        exists(cursor)  # of this version
 
 
 def load(cursor: extensions.cursor, move: str) -> MoveRow | None:

@@ -65,7 +65,10 @@ class Names:
         return {
             "source": self.source,
             "source_key": source_key,
-            "source_columns": _columns("s", move.source.columns),
+            # Cast, as in the fingerprints: what COPY writes is another text for some types, t for true.
+            "source_texts": sql.SQL(", ").join(
+                sql.SQL("{}::text").format(sql.Identifier("s", name)) for name in move.source.columns
+            ),
             "source_all_columns": sql.SQL(", ").join(
                 sql.Identifier("s", name) for name in dict.fromkeys((*move.source.columns, *move.source.not_carried))
             ),

@@ -119,7 +119,7 @@ def _tables(move: Move, facts: Facts) -> Iterator[Blocker]:
     found = {
         move.source.table: facts.source,
         move.target.table: facts.target,
-        move.owner.table: facts.owners,
+        **({move.owner.table: facts.owners} if move.owner is not None else {}),
         **facts.references,
     }
     for name, table in found.items():
@@ -147,12 +147,12 @@ def _columns(move: Move, facts: Facts) -> Iterator[Blocker]:
     needed = [
         (facts.source, (move.source.key, *move.source.columns)),
         (facts.target, (move.target.key, move.target.owner, *move.target.columns)),
-        (facts.owners, (move.owner.key, move.owner.label)),
+        (facts.owners, (move.owner.key, move.owner.label) if move.owner is not None else ()),
         *((facts.references[table.table], (table.key, table.owner)) for table in move.references),
     ]
     for table, columns in needed:
         for column in columns:
-            if table is not None and column not in table.columns:
+            if table is not None and column is not None and column not in table.columns:
                 yield Blocker(
                     code="missing_column",
                     message=f"{table.schema}.{table.name} has no column {column}.",

@@ -102,9 +102,14 @@ def subject_query(names: Names, subject: str, standing: Standing) -> sql.Composa
 
 
 def _carried(names: Names, settled: sql.Composable) -> sql.Composable:
-    """A verdict per carried column, `COLUMN_is_carried`, each with a comma behind it."""
+    """A verdict per carried column, `COLUMN_is_carried`, each with a comma behind it.
+
+    Compared as text, byte for byte: jsonb finds 1.0 equal to 1.00, json nothing equal to anything, and NULL is carried
+    too.
+    """
     verdict = sql.SQL(
-        "{settled} OR t.{key} IS NULL OR s.{source_key} IS NULL OR m.kept_target OR (t.{a} = s.{b}) IS TRUE AS {name}, "
+        "{settled} OR t.{key} IS NULL OR s.{source_key} IS NULL OR m.kept_target"
+        ' OR t.{a}::text COLLATE "C" IS NOT DISTINCT FROM s.{b}::text COLLATE "C" AS {name}, '
     )
     return sql.Composed(
         verdict.format(
