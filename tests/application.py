@@ -86,3 +86,19 @@ class Application:
             " WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1"
         )
         return {name: self.rows(f"SELECT xmin::text, ctid::text FROM {name} ORDER BY ctid") for (name,) in tables}
+
+    def catalog(self) -> str:
+        """A digest of what the catalog says about tables, columns, constraints, functions, triggers and rights."""
+        parts = {
+            "pg_class": "oid, relname, relnamespace, relowner, relacl, relfilenode, relkind, relpersistence",
+            "pg_namespace": "oid, nspname, nspowner, nspacl",
+            "pg_database": "oid, datname, datdba, datacl, datcollversion",
+            **dict.fromkeys(("pg_attribute", "pg_constraint", "pg_proc", "pg_trigger", "pg_rewrite"), "t.*"),
+            **dict.fromkeys(("pg_policy", "pg_publication", "pg_publication_rel", "pg_db_role_setting"), "t.*"),
+        }
+        digests = [
+            f"(SELECT md5(string_agg(md5(row_text), '' ORDER BY row_text))"
+            f" FROM (SELECT (SELECT r::text FROM (SELECT {columns}) r) AS row_text FROM {table} t) x)"
+            for table, columns in parts.items()
+        ]
+        return self.value(f"SELECT concat_ws(' ', {', '.join(digests)})")

@@ -74,12 +74,14 @@ FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class JOIN pg_namespace n ON n
 WHERE c.oid = ANY (%(oids)s::oid[]) AND c.relkind = 'r' ORDER BY 3, 2;
 
 -- name: prepared
--- Prepared transactions that hold locks on tables: they hold them for as long as nobody ends them.
+-- Prepared transactions that hold locks on tables: they hold them for as long as nobody ends them. Their locks are found
+-- by the lock on their own id: the virtual id is -1/xid after a restart only, before it is that of the session.
 SELECT DISTINCT p.gid, format('%%I.%%I', n.nspname, c.relname)
-FROM pg_locks l JOIN pg_prepared_xacts p ON l.virtualtransaction = '-1/' || p.transaction::text
+FROM pg_prepared_xacts p
+JOIN pg_locks x ON x.locktype = 'transactionid' AND x.pid IS NULL AND x.transactionid = p.transaction
+JOIN pg_locks l ON l.locktype = 'relation' AND l.pid IS NULL AND l.virtualtransaction = x.virtualtransaction
 JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE l.locktype = 'relation' AND l.pid IS NULL AND p.database = current_database()
-  AND l.relation = ANY (%(oids)s::oid[]) ORDER BY 1, 2;
+WHERE p.database = current_database() AND l.relation = ANY (%(oids)s::oid[]) ORDER BY 1, 2;
 
 -- name: search_path
 -- The search_path as it is pinned, and as the role, the database and the connection would have it.
@@ -114,12 +116,12 @@ WHERE s.name = 'data_directory' AND s.setting <> ''
   AND pg_tablespace_location(coalesce(nullif(c.reltablespace, 0), d.dattablespace)) = '';
 
 -- name: sequences
--- Sequences of a table's defaults that our role may not use.
+-- Sequences of a table's defaults that our role may not use. CASE, because the function raises for anything else.
 SELECT DISTINCT format('%%I.%%I', n.nspname, s.relname)
 FROM pg_attrdef f JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
-JOIN pg_class s ON d.refclassid = 'pg_class'::regclass AND s.oid = d.refobjid AND s.relkind = 'S'
+JOIN pg_class s ON d.refclassid = 'pg_class'::regclass AND s.oid = d.refobjid
 JOIN pg_namespace n ON n.oid = s.relnamespace
-WHERE f.adrelid = %(oid)s AND NOT has_sequence_privilege(s.oid, 'USAGE') ORDER BY 1;
+WHERE f.adrelid = %(oid)s AND NOT CASE s.relkind WHEN 'S' THEN has_sequence_privilege(s.oid, 'USAGE') END ORDER BY 1;
 
 -- name: unique_indexes
 -- Unique indexes of a table that are not on just its key.
