@@ -149,18 +149,6 @@ def test_what_hung_on_the_old_table_is_no_matter_once_it_is_retired() -> None:
     assert found(retired, prepared=(prepared,))[0].remedy.startswith("COMMIT PREPARED 'it''s';")
 
 
-def test_a_move_without_owners_asks_for_none() -> None:
-    move = replace(
-        TEMPLATES,
-        owner=None,
-        target=replace(TEMPLATES.target, owner=None),
-        references=tuple(replace(table, owner=None) for table in TEMPLATES.references),
-    )
-    columns = {name: column for name, column in FACTS.target.columns.items() if name != "business_id"}
-    facts = replace(FACTS, owners=None, target=replace(FACTS.target, columns=columns))
-    assert list(blockers(move, facts, Surroundings())) == []
-
-
 def test_names_and_texts_are_quoted_for_commands() -> None:
     assert quoted("a", 'The "b"') == '"a"."The ""b"""'
     assert literal("it's") == "'it''s'"
