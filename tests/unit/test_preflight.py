@@ -135,6 +135,15 @@ def test_a_temporary_table_is_no_home_for_rows() -> None:
     assert (blocker.code, "temporary" in blocker.message) == ("unsupported_table", True)
 
 
+def test_nobody_becomes_a_superuser_for_a_move_and_no_application_loses_its_table() -> None:
+    def remedy(**owner: Any) -> str:
+        (blocker,) = found(replace(FACTS, source=replace(FACTS.source, is_owned=False, **owner)))
+        return blocker.remedy
+
+    assert remedy(owner="app").startswith('GRANT "app" TO "Mover";')
+    assert remedy(owner="root", owner_is_superuser=True).startswith('ALTER TABLE "public"."prompt_templates" OWNER TO')
+
+
 def test_what_is_no_table_is_said_once() -> None:
     view = relation("templates", kind="v", rights=frozenset(), columns={})
     assert [blocker.code for blocker in found(replace(FACTS, target=view))] == ["unsupported_table"]
