@@ -14,5 +14,9 @@ DO $$ BEGIN EXECUTE format('GRANT CREATE, TEMPORARY ON DATABASE %I TO mover', cu
 
 -- run: freezing and retiring the old table is for its owner. Going back needs CREATE on the schema it returns to.
 -- If foreign keys point to the old table, dropping and restoring them is for the owner of the referencing table.
+-- Where the application itself is the owner, make mover a member of that role instead: GRANT application TO mover.
 GRANT CREATE ON SCHEMA public TO mover;
 ALTER TABLE prompt_templates OWNER TO mover;
+
+-- Where a default of the new table asks a sequence: GRANT USAGE ON SEQUENCE … TO mover. Where row security is on, the
+-- role must own the table or have BYPASSRLS; nothing is moved by a role that might not see every row.

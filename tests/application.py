@@ -86,3 +86,21 @@ class Application:
             " WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1"
         )
         return {name: self.rows(f"SELECT xmin::text, ctid::text FROM {name} ORDER BY ctid") for (name,) in tables}
+
+    def catalog(self) -> str:
+        """A digest of what the catalog says about everything that is not the system's: what a plan leaves alone."""
+        parts = {
+            "pg_class": "oid, relname, relnamespace, relowner, relacl, relfilenode, relkind, relpersistence",
+            "pg_namespace": "oid, nspname, nspowner, nspacl",
+            "pg_database": "oid, datname, datdba, datacl, datcollversion",
+            "pg_attribute": "attrelid AS oid, t.*",
+            "pg_db_role_setting": "setdatabase AS oid, t.*",
+            **dict.fromkeys(
+                ("pg_constraint", "pg_proc", "pg_trigger", "pg_rewrite", "pg_policy", "pg_publication"), "t.*"
+            ),
+        }
+        rows = " UNION ALL ".join(
+            f"SELECT r::text AS said FROM (SELECT {columns} FROM {table} t) r WHERE oid >= 16384"
+            for table, columns in parts.items()
+        )
+        return self.value(f"SELECT md5(string_agg(said, ' ' ORDER BY said)) FROM ({rows}) r")

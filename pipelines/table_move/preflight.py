@@ -12,15 +12,18 @@ from pathlib import Path
 from psycopg2 import extensions
 
 from pipelines.table_move.database import census, journal
-from pipelines.table_move.database.catalog import Located, locate
+from pipelines.table_move.database.catalog import Located, locate, relation, retired_schemas
 from pipelines.table_move.database.census import Question
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.journal import MoveRow, RunRow
 from pipelines.table_move.database.rewire import late_references
+from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, Blocker, UsageProblem
 from pipelines.table_move.pure import estimate
 from pipelines.table_move.pure.owners_file import parse_owners
-from pipelines.table_move.pure.preflight import blockers, no_owner
+from pipelines.table_move.pure.preflight import blockers, frozen_source, left_behind, no_owner
+from pipelines.table_move.pure.surroundings import Surroundings
+from pipelines.table_move.pure.warnings import warnings
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Counts, Milestone, ReferenceCounts, State
@@ -87,9 +90,15 @@ def make_plan(database: Database, move: Move, settings: Settings, *, default_bus
         last = journal.last_run(cursor, move.key_in(database.schema)) if has_journal else None
         retired = row.retired_schema if row is not None else None
         located = locate(cursor, move, database.schema, source_schema=retired)
-        found = [*blockers(move, located.facts), *_resume_blockers(cursor, move, database, row, located)]
+        around = look_around(cursor, located, fresh=row is None)
+        found = [
+            *blockers(move, located.facts, around),
+            *(_left_behind(cursor, move, located, around, has_journal=has_journal) if row is None else ()),
+            *_resume_blockers(cursor, move, database, row, located),
+        ]
+        noticed = warnings(move, located.facts, around)
         if found:
-            return _plan(located, has_journal, row, last, blockers=found)
+            return _plan(located, has_journal, row, last, blockers=found, warnings=noticed)
         default_owner, problems = _default_owner(cursor, located, row, default_business)
         question = Question(
             default_owner=default_owner,
@@ -109,6 +118,7 @@ def make_plan(database: Database, move: Move, settings: Settings, *, default_bus
                 blockers=problems,
                 default_owner=default_owner,
                 assigned=assigned,
+                warnings=noticed,
                 counts=census.counts(cursor, located.names),
                 references=census.reference_counts(cursor, located.names),
                 late=late_references(cursor, located.names),
@@ -128,6 +138,7 @@ def make_plan(database: Database, move: Move, settings: Settings, *, default_bus
             rules=predicted.rules,
             references=predicted.references,
             warnings=(
+                *noticed,
                 *_warnings(located, predicted.references, allow_dangling=settings.allow_dangling),
                 *_taken_ids(predicted.counts),
             ),
@@ -174,6 +185,21 @@ def _plan(
     )
 
 
+def _left_behind(
+    cursor: extensions.cursor, move: Move, located: Located, around: Surroundings, *, has_journal: bool
+) -> list[Blocker]:
+    """What moves left behind that the journal has lost; without any journal, their schemas stand in the way too."""
+    known = journal.retired_schemas(cursor) if has_journal else set()
+    return [
+        *frozen_source(located.facts, around),
+        *(
+            left_behind(move, located.facts, schema=schema, holds_source=holds_source)
+            for schema, holds_source in retired_schemas(cursor, move.source.table).items()
+            if schema not in known and (holds_source or not has_journal)
+        ),
+    ]
+
+
 def _resume_blockers(
     cursor: extensions.cursor, move: Move, database: Database, row: MoveRow | None, located: Located
 ) -> list[Blocker]:
@@ -199,7 +225,7 @@ def _resume_blockers(
             )
         )
     if row.retired_schema is not None:
-        again = locate(cursor, move, database.schema).facts.source
+        again = relation(cursor, database.schema, move.source.table)
         if again is not None:
             found.append(
                 Blocker(

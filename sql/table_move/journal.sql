@@ -165,6 +165,10 @@ SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'p
 SELECT milestone, fence, source_oid, target_oid, mapping, default_owner::text, retired_schema, write_pause_ms
 FROM pipelines.move WHERE move = %(move)s;
 
+-- name: retired_schemas
+-- The schemas of retired tables that the journal knows of.
+SELECT retired_schema FROM pipelines.move WHERE retired_schema IS NOT NULL;
+
 -- name: last_run
 -- The newest attempt of a move.
 SELECT run_id, state, phase, started_at, finished_at, error, rows_written, timings, summary

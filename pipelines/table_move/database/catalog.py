@@ -8,7 +8,7 @@ from psycopg2 import extensions
 
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.database.queries import query
-from pipelines.table_move.pure.preflight import ColumnLimit, Facts, ForeignKey, Relation, Server
+from pipelines.table_move.pure.facts import ColumnLimit, Facts, ForeignKey, Relation, Server
 from pipelines.table_move.spec import Move, Referencing
 
 
@@ -33,13 +33,12 @@ def locate(cursor: extensions.cursor, move: Move, schema: str, *, source_schema:
     facts = Facts(
         server=_server(cursor),
         schema=schema,
+        schema_rights=_schema_rights(cursor, schema),
         source=source,
         target=relation(cursor, schema, move.target.table),
         owners=relation(cursor, schema, move.owner.table) if move.owner is not None else None,
         references=tables,
-        source_key_is_unique=source is not None and _is_unique(cursor, source.oid, move.source.key),
         foreign_keys=_foreign_keys(cursor, source),
-        dependents=_dependents(cursor, source),
     )
     references = _existing(move.references, tables)
     names = Names(
@@ -57,11 +56,6 @@ def relation(cursor: extensions.cursor, schema: str, table: str) -> Relation | N
     row = cursor.fetchone()
     if row is None:
         return None
-    cursor.execute(query("catalog.columns"), {"oid": row[0]})
-    columns = {
-        name: ColumnLimit(type=kind, characters=limit, nullable=nullable, filled=filled)
-        for name, kind, limit, nullable, filled in cursor
-    }
     return Relation(
         oid=row[0],
         schema=schema,
@@ -72,33 +66,64 @@ def relation(cursor: extensions.cursor, schema: str, table: str) -> Relation | N
         heap_bytes=row[4],
         toast_bytes=row[5],
         estimated_rows=row[6],
-        is_owned=row[7],
-        rights=frozenset(
-            right for right, held in zip(("SELECT", "INSERT", "UPDATE", "DELETE"), row[8:12], strict=True) if held
-        ),
-        has_relatives=row[12],
-        columns=columns,
+        owner=row[7],
+        owner_is_superuser=row[8],
+        is_owned=row[9],
+        is_partition=row[10],
+        parents=tuple(row[11]),
+        children=tuple(row[12]),
+        has_row_security=row[13],
+        policies=row[14],
+        hides_rows=row[15],
+        rights=_names(cursor, "catalog.rights", row[0]),
+        unique_columns=_names(cursor, "catalog.unique_columns", row[0]),
+        columns=_columns(cursor, row[0]),
     )
+
+
+def retired_schemas(cursor: extensions.cursor, table: str) -> dict[str, bool]:
+    """The schemas of retired tables that are there, and whether they hold a table of this name."""
+    cursor.execute(query("catalog.retired_schemas"), {"table": table})
+    return dict(cursor.fetchall())
+
+
+def _names(cursor: extensions.cursor, name: str, oid: int) -> frozenset[str]:
+    cursor.execute(query(name), {"oid": oid})
+    return frozenset(name for (name,) in cursor)
+
+
+def _columns(cursor: extensions.cursor, oid: int) -> dict[str, ColumnLimit]:
+    cursor.execute(query("catalog.columns"), {"oid": oid})
+    return {
+        name: ColumnLimit(type=kind, characters=limit, nullable=nullable, filled=filled, generated=generated)
+        for name, kind, limit, nullable, filled, generated in cursor
+    }
 
 
 def _server(cursor: extensions.cursor) -> Server:
     cursor.execute(query("catalog.server"))
-    version, standby, read_only, encoding, block_size, deadlock_timeout, may_create, user = cursor.fetchone()
+    row = cursor.fetchone()
     return Server(
-        version=version,
-        is_standby=standby,
-        is_read_only=read_only,
-        encoding=encoding,
-        block_size=block_size,
-        deadlock_timeout=deadlock_timeout,
-        may_create_schemas=may_create,
-        user=user,
+        version=row[0],
+        is_standby=row[1],
+        is_read_only=row[2],
+        read_only_by=row[3],
+        encoding=row[4],
+        block_size=row[5],
+        deadlock_timeout=row[6],
+        database=row[7],
+        may_create_schemas=row[8],
+        may_use_temporary_tables=row[9],
+        user=row[10],
     )
 
 
-def _is_unique(cursor: extensions.cursor, oid: int, column: str) -> bool:
-    cursor.execute(query("catalog.is_unique"), {"oid": oid, "column": column})
-    return bool(cursor.fetchone()[0])
+def _schema_rights(cursor: extensions.cursor, schema: str) -> frozenset[str] | None:
+    cursor.execute(query("catalog.schema_rights"), {"schema": schema})
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    return frozenset(right for right, held in zip(("USAGE", "CREATE"), row, strict=True) if held)
 
 
 def _foreign_keys(cursor: extensions.cursor, source: Relation | None) -> tuple[ForeignKey, ...]:
@@ -106,16 +131,22 @@ def _foreign_keys(cursor: extensions.cursor, source: Relation | None) -> tuple[F
         return ()
     cursor.execute(query("catalog.foreign_keys"), {"oid": source.oid})
     return tuple(
-        ForeignKey(table_oid=oid, schema=schema, table=table, name=name, definition=text, comment=comment, validated=ok)
-        for oid, schema, table, name, text, comment, ok in cursor
+        ForeignKey(
+            table_oid=row[0],
+            schema=row[1],
+            table=row[2],
+            name=row[3],
+            definition=row[4],
+            comment=row[5],
+            validated=row[6],
+            columns=tuple(row[7]),
+            key_columns=tuple(row[8]),
+            owner=row[9],
+            owner_is_superuser=row[10],
+            is_owned=row[11],
+        )
+        for row in cursor
     )
-
-
-def _dependents(cursor: extensions.cursor, source: Relation | None) -> tuple[str, ...]:
-    if source is None:
-        return ()
-    cursor.execute(query("catalog.dependents"), {"oid": source.oid})
-    return tuple(f"{kind} {name}" for kind, name in cursor)
 
 
 def _types(references: tuple[Referencing, ...], found: dict[str, Relation | None]) -> dict[tuple[str, str], str]:

@@ -109,7 +109,8 @@ class Database:
         """
         session = self.connect()
         try:
-            be_patient(session, patience)
+            if patience:  # a transaction that may write, which a standby refuses even to open
+                be_patient(session, patience)
             yield session
         finally:
             session.close()

@@ -109,6 +109,12 @@ def load(cursor: extensions.cursor, move: str) -> MoveRow | None:
     )
 
 
+def retired_schemas(cursor: extensions.cursor) -> set[str]:
+    """The schemas of the retired tables of all moves."""
+    cursor.execute(query("journal.retired_schemas"))
+    return {schema for (schema,) in cursor}
+
+
 def last_run(cursor: extensions.cursor, move: str, run_id: int | None = None) -> RunRow | None:
     """The newest attempt of a move, or the one asked for."""
     cursor.execute(query("journal.last_run"), {"move": move, "run_id": run_id})

@@ -1,0 +1,104 @@
+"""What a person should know before the move, though it does not stop it: one sentence each, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipelines.table_move.pure.facts import Facts
+from pipelines.table_move.pure.surroundings import Surroundings, Trigger
+from pipelines.table_move.spec import Move
+
+
+def warnings(move: Move, facts: Facts, around: Surroundings) -> tuple[str, ...]:
+    """Everything that is not in the way but notices the move, or is changed by it."""
+    if facts.source is None or facts.target is None or facts.is_retired:
+        return ()
+    return (
+        *_functions(move, facts, around),
+        *_event_triggers(around),
+        *_target_triggers(facts, around),
+        *_reference_triggers(move, facts, around),
+        *_unique_indexes(facts, around),
+        *_row_security(facts),
+        *_readers(facts, around),
+    )
+
+
+def _functions(move: Move, facts: Facts, around: Surroundings) -> Iterator[str]:
+    for name in around.functions:
+        yield (
+            f"The source of {name} names {move.source.table} and fails once that is retired: point it to "
+            f"{facts.target.label} before the switch."
+        )
+
+
+def _event_triggers(around: Surroundings) -> Iterator[str]:
+    for name, event in around.event_triggers:
+        yield (
+            f"The event trigger {name} ({event}) fires when the move creates, changes and retires tables: see that it "
+            f"lets this pass, or ALTER EVENT TRIGGER {name} DISABLE for the time of the run."
+        )
+
+
+def _target_triggers(facts: Facts, around: Surroundings) -> Iterator[str]:
+    for trigger in around.triggers:
+        if trigger.table_oid != facts.target.oid:
+            continue
+        closes = (
+            "; if it changes what is written, the gate closes"
+            if trigger.timing == "BEFORE" and trigger.per_row and "INSERT" in trigger.events
+            else ""
+        )
+        yield (
+            f"{_named(trigger)} on {facts.target.label} fires for the rows of the move, with the rights of "
+            f"{facts.server.user}, and its effects are the installation's own{closes}: read it before the run."
+        )
+
+
+def _reference_triggers(move: Move, facts: Facts, around: Surroundings) -> Iterator[str]:
+    for table in move.references:
+        found = facts.references.get(table.table)
+        for trigger in around.triggers:
+            if found is not None and trigger.table_oid == found.oid and _fires_on(trigger, table.columns):
+                yield (
+                    f"{_named(trigger)} on {found.label} fires when references change, with the rights of "
+                    f"{facts.server.user}: read it before the run."
+                )
+
+
+def _fires_on(trigger: Trigger, columns: tuple[str, ...]) -> bool:
+    return "UPDATE" in trigger.events and (not trigger.columns or bool(trigger.columns & set(columns)))
+
+
+def _named(trigger: Trigger) -> str:
+    return f"The trigger {trigger.name} ({trigger.timing} {' OR '.join(trigger.events)}, {trigger.function})"
+
+
+def _unique_indexes(facts: Facts, around: Surroundings) -> Iterator[str]:
+    for name in around.unique_indexes:
+        yield (
+            f"{facts.target.label} has the unique index {name} beyond its key: rows of one owner that are equal there "
+            "stop the copy, so look for such rows first."
+        )
+
+
+def _row_security(facts: Facts) -> Iterator[str]:
+    source, target = facts.source, facts.target
+    if source.has_row_security and not target.has_row_security:
+        yield (
+            f"{source.label} has row security and {target.label} has none, so every role that may read {target.name} "
+            "sees all of its rows: enable row security there first, if that is not meant."
+        )
+    elif source.policies and source.policies != target.policies:
+        yield (
+            f"{source.label} has {source.policies} policies and {target.label} has {target.policies}: compare who sees "
+            "which rows."
+        )
+
+
+def _readers(facts: Facts, around: Surroundings) -> Iterator[str]:
+    for role in ("PUBLIC",) if "PUBLIC" in around.readers else around.readers:
+        yield (
+            f"{role} may read {facts.target.label} but not {facts.source.label}, so the move widens what {role} sees: "
+            "REVOKE SELECT there first, if that is not meant."
+        )
