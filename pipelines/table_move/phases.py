@@ -9,13 +9,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from psycopg2 import extensions
+
 from pipelines.table_move.database import cutover, foreign_keys, journal
 from pipelines.table_move.database.adopt import adopt
 from pipelines.table_move.database.attempt import Attempt
+from pipelines.table_move.database.catalog import locate
 from pipelines.table_move.database.catch_up import catch_up
 from pipelines.table_move.database.claims import assign_owners, build_claims, clear_claims
 from pipelines.table_move.database.copy import copy
-from pipelines.table_move.errors import GateClosed, NotInTime
+from pipelines.table_move.database.surroundings import look_around
+from pipelines.table_move.errors import Blocked, GateClosed, NotInTime
+from pipelines.table_move.obstacles import obstacles
 from pipelines.table_move.quality import gate
 from pipelines.table_move.quality.gate import Standing
 from pipelines.table_move.quality.report import Facts, write_report
@@ -73,8 +78,10 @@ class Phases:
             try:
                 # What only warns was asked in the rehearsal: nobody has to wait for it now.
                 critical = [suite.critical() for suite in self.suites]
-                switched = cutover.switch(self.attempt, lambda: self._check(critical))
-            except (GateClosed, NotInTime):
+                switched = cutover.switch(
+                    self.attempt, look_again=self._look_again, check=lambda: self._check(critical)
+                )
+            except (Blocked, GateClosed, NotInTime):
                 foreign_keys.restore(self.attempt)
                 raise
             self.rows_written += switched.rows_written
@@ -143,6 +150,20 @@ class Phases:
             )
         report = write_report(Facts(summary=summary, checks=checks), attempt.settings.report_dir)
         return Outcome(run_id=attempt.run_id, state=state, summary={**summary, "report": str(report)}, report=report)
+
+    def _look_again(self, cursor: extensions.cursor) -> None:
+        """The tables under the locks are those of the plan, and nothing has appeared that would be in the way."""
+        names = self.attempt.names
+        located = locate(cursor, names.move, names.schema)
+        around = look_around(cursor, located, fresh=False)
+        row = journal.load(cursor, names.key)
+        if found := obstacles(cursor, located, around, row, has_journal=True):
+            raise Blocked(
+                "Something has appeared since the move began that stands in the way of the switch.",
+                blockers=tuple(found),
+                untouched="The switch was rolled back: the old table serves reads and writes as before.",
+                next_step="Then run the same command again.",
+            )
 
     def _check(self, suites: Sequence[Suite]) -> None:
         attempt = self.attempt

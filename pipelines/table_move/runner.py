@@ -6,19 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from pipelines.table_move.code_version import code_version, mapping_fingerprint
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt, Watch
 from pipelines.table_move.database.connect import Database, told_by_sqlstate
 from pipelines.table_move.database.lock import exclusive
 from pipelines.table_move.errors import Interrupted, MoveError, ReportNotWritten
 from pipelines.table_move.phases import Outcome, Phases
-from pipelines.table_move.preflight import Plan, make_plan, mapping_fingerprint
+from pipelines.table_move.preflight import Plan, make_plan
 from pipelines.table_move.quality.report import Facts, write_report
 from pipelines.table_move.quality.suites import Suite, read_suites
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Milestone, Phase, State
-from pipelines.table_move.summary import Ending, code_version, summarise
+from pipelines.table_move.summary import Ending, summarise
 
 
 def run(

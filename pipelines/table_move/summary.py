@@ -8,15 +8,13 @@ from typing import Any
 
 from psycopg2 import extensions
 
-from pipelines import __version__
+from pipelines.table_move.code_version import code_version
 from pipelines.table_move.database import census, journal
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.journal import CheckRow
-from pipelines.table_move.preflight import mapping_fingerprint
 from pipelines.table_move.quality import gate
 from pipelines.table_move.settings import Settings
-from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Counts, Phase, ReferenceCounts, State
 
 
@@ -61,8 +59,3 @@ def summarise(
         "settings": settings.shown(),
         "code_version": code_version(names.move),
     }
-
-
-def code_version(move: Move) -> str:
-    """The version of the package, and of the mapping that it makes."""
-    return f"{__version__}+{mapping_fingerprint(move)}"

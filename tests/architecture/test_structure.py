@@ -22,9 +22,11 @@ MOVES = ("pipelines.templates", "pipelines.default_templates")
 LAYERS = (
     ("spec", "errors", "status", "signals"),
     ("settings", "pure"),
+    ("code_version",),
     ("database",),
     ("quality",),
-    ("preflight", "standing"),
+    ("obstacles", "owner_questions", "standing"),
+    ("preflight",),
     ("summary",),
     ("phases", "verifier"),
     ("runner",),

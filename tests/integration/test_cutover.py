@@ -8,7 +8,7 @@ import pytest
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.foreign_keys import release, restore
 from pipelines.table_move.database.rewire import rewire
-from pipelines.table_move.errors import GateClosed
+from pipelines.table_move.errors import Blocked, GateClosed
 from pipelines.table_move.quality import gate
 from pipelines.table_move.quality.gate import Standing
 from pipelines.table_move.quality.suites import Check, Suite, read_suites
@@ -54,6 +54,36 @@ def test_a_held_row_makes_us_give_up_at_once(application: Application, shared: t
         rewire(cursor, going.attempt)
     holder.close()
     assert application.rows("SELECT DISTINCT stage_selection_template_id FROM stages") == [("x",)]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "code"),
+    [
+        ("CREATE VIEW late AS SELECT * FROM prompt_templates", "dependent_object"),
+        ("ALTER TABLE templates RENAME TO aside; CREATE TABLE templates (LIKE aside INCLUDING ALL)", "other_table"),
+        ("ALTER TABLE templates ALTER system_prompt SET NOT NULL", "column_without_value"),
+    ],
+)
+def test_what_appears_between_plan_and_switch_is_found_under_the_locks(
+    application: Application, shared: tuple[str, str], begin, meanwhile: str, code: str
+) -> None:
+    application.execute(
+        "ALTER TABLE stages ADD CONSTRAINT old FOREIGN KEY (stage_selection_template_id)"
+        " REFERENCES prompt_templates (template_id)"
+    )
+    going = begin()
+    going.copy()
+    going.verify()
+    application.execute("UPDATE templates SET system_prompt = ''")
+    application.execute(meanwhile)
+
+    with pytest.raises(Blocked) as caught:
+        going.switch()
+
+    assert code in {blocker.code for blocker in caught.value.blockers}
+    assert application.rows("SELECT DISTINCT stage_selection_template_id FROM stages") == [("x",)]
+    assert application.value("SELECT convalidated FROM pg_constraint WHERE conname = 'old'"), "it came back"
+    application.template("the old table is not frozen")
 
 
 def test_a_trigger_that_changes_the_result_is_found_before_anybody_sees_it(

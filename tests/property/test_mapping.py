@@ -6,9 +6,9 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.table_move.pure.facts import ColumnLimit
 from pipelines.table_move.pure.ids import name_based_ids
 from pipelines.table_move.pure.mapping import TEXT, map_rows
-from pipelines.table_move.pure.preflight import ColumnLimit
 from pipelines.table_move.pure.ranges import Place, Range, remaining
 from pipelines.templates.move import TEMPLATES
 from pipelines.templates.transform import BLANKS, map_columns, names

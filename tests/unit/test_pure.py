@@ -7,11 +7,11 @@ from uuid import UUID
 import pandas as pd
 import pytest
 
+from pipelines.table_move.pure.facts import ColumnLimit
 from pipelines.table_move.pure.fingerprint import fingerprints
 from pipelines.table_move.pure.ids import name_based_ids
 from pipelines.table_move.pure.mapping import TEXT, map_rows
 from pipelines.table_move.pure.ownership import assign_owners
-from pipelines.table_move.pure.preflight import ColumnLimit
 from pipelines.table_move.pure.ranges import Place, Range, every, remaining
 from pipelines.templates.move import TEMPLATES
 from pipelines.templates.transform import map_columns

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from psycopg2 import extensions, sql
 
 from pipelines.table_move.database.names import Names
-from pipelines.table_move.pure.preflight import Facts
+from pipelines.table_move.pure.facts import Facts
 from pipelines.table_move.status import Counts, ReferenceCounts
 
 

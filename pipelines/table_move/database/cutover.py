@@ -24,15 +24,18 @@ class Switched:
     rows_written: int
 
 
-def switch(attempt: Attempt, check: Callable[[], None]) -> Switched:
+def switch(attempt: Attempt, *, look_again: Callable[[extensions.cursor], None], check: Callable[[], None]) -> Switched:
     """The switch, tried until `lock_wait` is over.
 
+    look_again: raises Blocked where the tables are no longer what the plan found; called under their locks.
     check: runs the suites on the committed rows and raises GateClosed; called while writers are excluded.
     """
-    return persist(attempt, lambda: _switch_once(attempt, check))
+    return persist(attempt, lambda: _switch_once(attempt, look_again, check))
 
 
-def _switch_once(attempt: Attempt, check: Callable[[], None]) -> Switched:
+def _switch_once(
+    attempt: Attempt, look_again: Callable[[extensions.cursor], None], check: Callable[[], None]
+) -> Switched:
     names, settings = attempt.names, attempt.settings
     with locking(attempt, deadline=settings.max_write_pause) as cursor:
         locked = [names.source, *(names.table(table.table) for table in names.references)]
@@ -40,6 +43,7 @@ def _switch_once(attempt: Attempt, check: Callable[[], None]) -> Switched:
         pause = Pause(settings.max_write_pause)
         with ended_by_the_server(pause):
             attempt.hold_fence(cursor)
+            look_again(cursor)
             written = catch_up(attempt, patience=attempt.lock_timeout)
             pause.still_within()
             _lock_target(cursor, attempt)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
+from pipelines.table_move.pure.facts import ColumnLimit
 from pipelines.table_move.pure.fingerprint import fingerprints
 from pipelines.table_move.pure.ids import CANONICAL_UUID, name_based_ids
 from pipelines.table_move.pure.ownership import assign_owners
-from pipelines.table_move.pure.preflight import ColumnLimit
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import OwnerRule
 

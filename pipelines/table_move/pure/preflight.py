@@ -10,15 +10,13 @@ import shlex
 from pipelines.table_move.errors import Blocker
 from pipelines.table_move.pure.column_blockers import column_blockers
 from pipelines.table_move.pure.dependent_blockers import dependent_blockers
-from pipelines.table_move.pure.facts import ColumnLimit, Facts
+from pipelines.table_move.pure.facts import Facts
 from pipelines.table_move.pure.quoting import quoted
 from pipelines.table_move.pure.right_blockers import right_blockers
 from pipelines.table_move.pure.server_blockers import server_blockers
 from pipelines.table_move.pure.surroundings import Surroundings
 from pipelines.table_move.pure.table_blockers import table_blockers
 from pipelines.table_move.spec import Move
-
-__all__ = ["ColumnLimit", "Facts", "blockers", "frozen_source", "left_behind", "no_owner"]
 
 
 def blockers(move: Move, facts: Facts, around: Surroundings) -> tuple[Blocker, ...]:

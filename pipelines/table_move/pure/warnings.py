@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pipelines.table_move.pure.facts import Facts
 from pipelines.table_move.pure.surroundings import Surroundings, Trigger
 from pipelines.table_move.spec import Move
+from pipelines.table_move.status import Counts, ReferenceCounts
 
 
 def warnings(move: Move, facts: Facts, around: Surroundings) -> tuple[str, ...]:
@@ -102,3 +103,33 @@ def _readers(facts: Facts, around: Surroundings) -> Iterator[str]:
             f"{role} may read {facts.target.label} but not {facts.source.label}, so the move widens what {role} sees: "
             "REVOKE SELECT there first, if that is not meant."
         )
+
+
+def about_rows(counts: Counts) -> tuple[str, ...]:
+    """Rows that have a counterpart in the target already, as far as a plan can tell."""
+    said = []
+    if counts.already_present or counts.adopted:
+        said.append(
+            f"{counts.already_present} rows stand in the target under their id already and {counts.adopted} more may "
+            "have an equal there; names and types are compared when they are copied."
+        )
+    if counts.conflicts:
+        said.append(
+            f"The ids of {counts.conflicts} rows are taken by other rows of the target: they will close the gate; "
+            "--on-conflict keep-target keeps what is there."
+        )
+    return tuple(said)
+
+
+def about_references(facts: Facts, references: ReferenceCounts, *, allow_dangling: bool) -> tuple[str, ...]:
+    """What becomes of references that have no successor, and of what enforced them."""
+    said = [
+        f"Nothing enforces {key.table} after {key.name} is gone; migration 05 gives the column a new type and key."
+        for key in facts.foreign_keys
+    ]
+    if references.dangling:
+        end = "they stay as they are." if allow_dangling else "they will close the gate; --allow-dangling leaves them."
+        said.append(f"{references.dangling} references point to nothing in the old table or the new one: {end}")
+    if references.foreign:
+        said.append(f"{references.foreign} references point to a row of another owner; they stay as they are.")
+    return tuple(said)
