@@ -24,7 +24,7 @@ from pipelines.templates import demo
 from pipelines.templates.__main__ import app
 from tests.acceptance.test_rights import as_mover
 from tests.application import Application
-from tests.command import environment
+from tests.command import call, environment
 
 DATABASE = "DO $do$ BEGIN EXECUTE format('{}', current_database()); END $do$"
 NOBODY_READS = "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
@@ -555,6 +555,8 @@ def test_a_prepared_transaction_and_a_standby_are_seen(plan: Callable[..., Look]
         assert found.code == 3
         assert found.codes == {"read_only"}
         assert found.document["blockers"][0]["message"] == "The server is a standby."
+        assert call("status", DATABASE_URL=url).code == 0
+        assert call("run", DATABASE_URL=url).code == 3
         paste(url, "SELECT pg_promote();")
         assert plan(url).code == 0
         own.cleanup()
