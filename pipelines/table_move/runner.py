@@ -9,6 +9,7 @@ from typing import Any
 from pipelines.table_move.code_version import code_version, mapping_fingerprint
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt, Watch
+from pipelines.table_move.database.claims import has_assigned
 from pipelines.table_move.database.connect import Database, told_by_sqlstate
 from pipelines.table_move.database.lock import exclusive
 from pipelines.table_move.errors import Interrupted, MoveError, ReportNotWritten
@@ -101,12 +102,14 @@ def open_attempt(
             mapping=mapping_fingerprint(move),
             default_owner=plan.default_owner,
         )
+        named = bool(plan.assigned) or has_assigned(cursor, plan.located.names)
     attempt = Attempt(
         run_id=run_id,
         database=database,
         located=plan.located,
         settings=settings,
         default_owner=plan.default_owner,
+        owners_are_named=named,
         watch=watch,
     )
     milestone = plan.row.milestone if plan.row is not None else Milestone.COPYING

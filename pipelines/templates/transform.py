@@ -30,9 +30,11 @@ def map_columns(rows: pd.DataFrame) -> pd.DataFrame:
 
 def names(source_id: pd.Series, name: pd.Series, description: pd.Series) -> pd.Series:
     """The old name unless it is blank, else the first line of the description that is not, else one made of the id."""
-    made = "Migrated Template " + source_id.astype(TEXT)
-    chosen = name.where(~_blank(name), first_lines(description)).astype(TEXT)
-    return shortened(chosen.where(~_blank(chosen), made))
+    chosen, nameless = name.astype(TEXT), _blank(name)
+    chosen[nameless] = first_lines(description[nameless])
+    nameless = _blank(chosen)
+    chosen[nameless] = "Migrated Template " + source_id[nameless].astype(TEXT)
+    return shortened(chosen)
 
 
 def types(template_type: pd.Series) -> pd.Series:

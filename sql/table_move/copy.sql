@@ -9,6 +9,10 @@ SELECT {move}, c.value, c.owner_id, sum(c.uses) FROM (
 -- The working table is empty between runs.
 DELETE FROM pipelines.claim WHERE move = {move};
 
+-- name: has_assigned
+-- Whether a person has named owners of single rows.
+SELECT EXISTS (SELECT FROM pipelines.assigned_owner WHERE move = {move});
+
 -- name: clear_assigned
 -- Before a new file of owners takes the place of the old one.
 DELETE FROM pipelines.assigned_owner WHERE move = {move};

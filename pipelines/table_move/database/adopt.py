@@ -47,7 +47,9 @@ def _places(attempt: Attempt) -> Iterator[list[Place]]:
 def _note_candidates(attempt: Attempt, session: Session, places: list[Place]) -> None:
     with session, session.cursor() as cursor:
         attempt.hold_fence(cursor)
-        rows = read_rows(cursor, attempt.names, at_places(places), with_map=True)
+        rows = read_rows(
+            cursor, attempt.names, at_places(places), with_map=True, with_assigned=attempt.owners_are_named
+        )
         pairs = map_batch(attempt, rows).pairs
         candidates = attempt.names.query("adoption.copy_candidates")
         copy_in(cursor, candidates, pairs[list(MAP_COLUMNS)], {"move": attempt.names.key})

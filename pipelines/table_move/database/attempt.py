@@ -26,13 +26,17 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One run of one move in one database."""
+    """One run of one move in one database.
+
+    owners_are_named: a person has named owners of single rows, in this call or an earlier one.
+    """
 
     run_id: int
     database: Database
     located: Located
     settings: Settings
     default_owner: str | None
+    owners_are_named: bool
     watch: Watch
 
     @property

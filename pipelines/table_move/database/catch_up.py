@@ -53,5 +53,7 @@ def _stale(attempt: Attempt) -> Iterator[list[Place]]:
 def _settle(attempt: Attempt, session: Session, places: list[Place]) -> int:
     with session, session.cursor() as cursor:
         attempt.hold_fence(cursor)
-        rows = read_rows(cursor, attempt.names, at_places(places), with_map=True)
+        rows = read_rows(
+            cursor, attempt.names, at_places(places), with_map=True, with_assigned=attempt.owners_are_named
+        )
         return settle(cursor, attempt, map_batch(attempt, rows)) if len(rows) else 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from psycopg2 import sql
+from psycopg2 import extensions, sql
 
 from pipelines.table_move.database.attempt import Attempt
+from pipelines.table_move.database.names import Names
 
 
 def build_claims(attempt: Attempt, *, patience: float = 0) -> None:
@@ -28,6 +29,12 @@ def assign_owners(attempt: Attempt, owners: Mapping[str, str]) -> None:
         )
         cursor.execute(attempt.names.query("copy.assign", assigned=assigned))
         cursor.execute("ANALYZE pipelines.assigned_owner")
+
+
+def has_assigned(cursor: extensions.cursor, names: Names) -> bool:
+    """Whether a person has named owners of single rows in an earlier call."""
+    cursor.execute(names.query("copy.has_assigned"))
+    return cursor.fetchone()[0]
 
 
 def clear_claims(attempt: Attempt) -> None:

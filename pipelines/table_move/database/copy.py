@@ -75,7 +75,9 @@ def _copy_part(attempt: Attempt, session: Session, part: Range) -> tuple[int, in
 def _commit_part(attempt: Attempt, session: Session, part: Range, *, careful: bool) -> tuple[int, int]:
     with session, session.cursor() as cursor:
         attempt.hold_fence(cursor)
-        rows = read_rows(cursor, attempt.names, in_range(part), with_map=careful)
+        rows = read_rows(
+            cursor, attempt.names, in_range(part), with_map=careful, with_assigned=attempt.owners_are_named
+        )
         mapped = map_batch(attempt, rows)
         if careful:
             written = settle(cursor, attempt, mapped)

@@ -27,16 +27,19 @@ def at_places(places: Sequence[Place]) -> sql.Composable:
     return sql.SQL("s.ctid = ANY ({}::tid[])").format(sql.Literal([str(place) for place in places]))
 
 
-def read_rows(cursor: extensions.cursor, names: Names, selected: sql.Composable, *, with_map: bool) -> pd.DataFrame:
+def read_rows(
+    cursor: extensions.cursor, names: Names, selected: sql.Composable, *, with_map: bool, with_assigned: bool = True
+) -> pd.DataFrame:
     """Source rows with what decides about their owners (see `pure.ownership`).
 
+    with_assigned: also the owners that a person has named.
     with_map: also what map and target have already, and without claims of owners that are gone.
     Returns Arrow strings: source_id, the source's columns, source_hash, claims, assigned, decided, present.
     """
     statement = names.query(
         "copy.read",
         selected=selected,
-        assigned=names.query("copy.assigned"),
+        assigned=names.query("copy.assigned") if with_assigned else sql.SQL("NULL"),
         decided=names.query("copy.decided") if with_map else sql.SQL("NULL"),
         present=names.query("copy.present") if with_map else sql.SQL("NULL"),
         claim_filter=names.query("copy.claimant_exists") if with_map else sql.SQL("true"),

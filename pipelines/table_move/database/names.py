@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from psycopg2 import sql
 
@@ -35,7 +36,7 @@ class Names:
 
     def query(self, name: str, **more: sql.Composable) -> sql.Composed:
         """A named query of the machine with this move's tables and columns in it."""
-        return query(name, **{**self._composed(), **more})
+        return query(name, **{**self._composed, **more})
 
     def table(self, name: str) -> sql.Identifier:
         return sql.Identifier(self.schema, name)
@@ -58,6 +59,7 @@ class Names:
         """The type of a referencing column, as the catalog writes it."""
         return sql.SQL(self.column_types.get((table.table, column), "text"))
 
+    @cached_property
     def _composed(self) -> dict[str, sql.Composable]:
         move = self.move
         source_key = sql.Identifier(move.source.key)

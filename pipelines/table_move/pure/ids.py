@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from hashlib import sha256
 from uuid import UUID
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 # What uuid's own text output looks like; other spellings of a UUID are plain text ids.
 CANONICAL_UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-
-_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def name_based_ids(namespace: UUID, source_ids: Iterable[str], owners: Iterable[str | None]) -> list[str]:
@@ -17,13 +19,16 @@ def name_based_ids(namespace: UUID, source_ids: Iterable[str], owners: Iterable[
 
     owners: the owner's canonical text for the copies of other owners, None for the primary owner.
     """
-    start = sha256(namespace.bytes)
-    found = []
-    for source_id, owner in zip(source_ids, owners, strict=True):
-        digest = start.copy()
-        digest.update(source_id.encode())
-        if owner is not None:
-            digest.update(b"\0" + owner.encode())
-        text = digest.hexdigest()
-        found.append(f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}")
-    return found
+    source, owner = pa.array(source_ids, pa.string()), pa.array(owners, pa.string())
+    names = pc.coalesce(pc.binary_join_element_wise(source, owner, "\0"), source).cast(pa.binary())
+    start = namespace.bytes
+    digests = b"".join([sha256(start + name).digest()[:16] for name in names.to_pylist()])
+    ids = np.frombuffer(digests, dtype=np.uint8).reshape(-1, 16).copy()
+    ids[:, 6] = ids[:, 6] & 0x0F | 0x80  # the version
+    ids[:, 8] = ids[:, 8] & 0x3F | 0x80  # the variant
+    text = ids.tobytes().hex()
+    return [
+        f"{text[at : at + 8]}-{text[at + 8 : at + 12]}-{text[at + 12 : at + 16]}-{text[at + 16 : at + 20]}-"
+        f"{text[at + 20 : at + 32]}"
+        for at in range(0, len(text), 32)
+    ]

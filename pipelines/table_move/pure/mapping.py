@@ -81,9 +81,7 @@ def _target_ids(source_id: pd.Series, owners: pd.DataFrame, move: Move) -> pd.Se
     ids = owners["target_id"].where(owners["target_id"].notna() | ~kept, source_id)
     missing = ids.isna()
     copy_owner = owners["owner_id"].where(~primary)[missing]
-    made = name_based_ids(
-        move.namespace, source_id[missing], (None if pd.isna(owner) else owner for owner in copy_owner)
-    )
+    made = name_based_ids(move.namespace, source_id[missing].array, copy_owner.array)
     ids = ids.copy()
     ids[missing] = pd.Series(made, index=ids.index[missing], dtype=TEXT)
     return ids.astype(TEXT)

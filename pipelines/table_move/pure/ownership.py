@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.table_move.status import OwnerRule
 
 TEXT = pd.ArrowDtype(pa.string())
+UUID_LENGTH = 36
 COLUMNS = ["row", "owner_id", "owner_rule", "target_id"]
 
 
@@ -33,54 +36,77 @@ def assign_owners(
     """
     rows = rows.reset_index(drop=True)
     decided, claimed = _decided(rows["decided"]), _claims(rows["claims"])
-    undecided = rows.index.difference(decided["row"])
     candidates = [
+        decided,
         _present(rows["present"], target_hash.reset_index(drop=True), claimed, keep_target=keep_target),
         _primary(rows["assigned"].dropna(), OwnerRule.OWNERS_FILE),
         _primary(claimed.drop_duplicates("row").set_index("row")["owner_id"], OwnerRule.REFERENCES),
-        _primary(pd.Series(default_owner, index=rows.index, dtype=TEXT).dropna(), OwnerRule.DEFAULT),
     ]
-    primary = pd.concat(candidates, ignore_index=True).drop_duplicates("row")
-    known = pd.concat([decided, primary[primary["row"].isin(undecided)]], ignore_index=True)
-    copies = claimed[~_pairs(claimed).isin(_pairs(known))]
-    copies = copies.assign(owner_rule=OwnerRule.COPY.value, target_id=None)[COLUMNS]
-    owners = pd.concat([known.astype(object), copies.astype(object)], ignore_index=True)
-    types = {"row": "int64", **dict.fromkeys(COLUMNS[1:], TEXT)}
-    return owners.astype(types).sort_values("row", kind="stable", ignore_index=True)
+    known = decided
+    for found in candidates[1:]:
+        known = pd.concat([known, found[~found["row"].isin(known["row"])]], ignore_index=True)
+    if default_owner is not None:
+        rest = rows.index.difference(known["row"])
+        known = pd.concat([known, _primary(pd.Series(default_owner, index=rest, dtype=TEXT), OwnerRule.DEFAULT)])
+    copies = claimed[~_among(claimed, known)].assign(owner_rule=OwnerRule.COPY.value, target_id=None)
+    owners = pd.concat([known, _typed(copies)], ignore_index=True)
+    return owners.sort_values("row", kind="stable", ignore_index=True)
 
 
-def _pairs(owners: pd.DataFrame) -> pd.MultiIndex:
-    return pd.MultiIndex.from_frame(owners[["row", "owner_id"]].astype({"row": "int64", "owner_id": TEXT}))
+def _typed(owners: pd.DataFrame) -> pd.DataFrame:
+    return owners[COLUMNS].astype({"row": "int64", **dict.fromkeys(COLUMNS[1:], TEXT)})
+
+
+def _among(owners: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
+    """Which (row, owner) of `owners` stand in `others` too. By numbers: there are few owners and many rows."""
+    codes, known = pd.factorize(pd.concat([owners["owner_id"], others["owner_id"]], ignore_index=True))
+    keys = np.concatenate([owners["row"], others["row"]]).astype("int64") * max(len(known), 1) + codes
+    return np.isin(keys[: len(owners)], keys[len(owners) :])
 
 
 def _primary(owner: pd.Series, rule: OwnerRule) -> pd.DataFrame:
     """Primary owners by one rule, from a series of owners by row."""
-    frame = {"row": owner.index, "owner_id": owner.to_numpy(), "owner_rule": rule.value, "target_id": None}
-    return pd.DataFrame(frame, columns=COLUMNS)
+    frame = {"row": owner.index, "owner_id": owner.array, "owner_rule": rule.value, "target_id": None}
+    return _typed(pd.DataFrame(frame))
 
 
 def _present(present: pd.Series, target_hash: pd.Series, claimed: pd.DataFrame, *, keep_target: bool) -> pd.DataFrame:
-    found = present.dropna().str.split("=").explode()
-    owner, fingerprint = found.iloc[0::2], found.iloc[1::2]
-    if not keep_target:
-        equal = fingerprint.to_numpy() == target_hash[fingerprint.index].to_numpy()
-        claims = set(zip(claimed["row"], claimed["owner_id"], strict=True))
-        claimed_rows = set(claimed["row"])
-        refers = [pair in claims or pair[0] not in claimed_rows for pair in zip(owner.index, owner, strict=True)]
-        owner = owner[equal & pd.array(refers, dtype=bool)]
-    return _primary(owner, OwnerRule.PRESENT)
+    found = present.dropna()
+    owner, fingerprint = found.str.slice(0, UUID_LENGTH), found.str.slice(UUID_LENGTH + 1)
+    frame = _primary(owner, OwnerRule.PRESENT)
+    if keep_target:
+        return frame
+    equal = fingerprint.to_numpy() == target_hash[fingerprint.index].to_numpy()
+    refers = _among(frame, claimed) | ~frame["row"].isin(claimed["row"]).to_numpy()
+    return frame[equal & refers]
 
 
 def _claims(column: pd.Series) -> pd.DataFrame:
-    """Claims in ranking order within each row: most references first, then the smallest owner."""
-    parts = column.dropna().str.split(" ").explode().str.split("=", expand=False)
+    """row, owner_id, in ranking order within each row: most references first, then the smallest owner."""
+    row, parts = _parts(column)
     claims = pd.DataFrame(
-        [(row, owner, int(count)) for row, (owner, count) in zip(parts.index, parts, strict=True)],
-        columns=["row", "owner_id", "count"],
+        {
+            "row": row,
+            "owner_id": pd.Series(pc.utf8_slice_codeunits(parts, 0, UUID_LENGTH), dtype=TEXT),
+            "count": pc.utf8_slice_codeunits(parts, UUID_LENGTH + 1).cast(pa.int64()).to_numpy(zero_copy_only=False),
+        }
     )
-    return claims.sort_values(["row", "count", "owner_id"], ascending=[True, False, True], ignore_index=True)
+    contested = claims["row"].duplicated(keep=False)
+    ranked = claims[contested].sort_values(["row", "count", "owner_id"], ascending=[True, False, True])
+    claims = pd.concat([claims[~contested], ranked], ignore_index=True)
+    return claims[["row", "owner_id"]]
 
 
 def _decided(column: pd.Series) -> pd.DataFrame:
-    parts = column.dropna().str.split(" ").explode().str.split("=", expand=False)
-    return pd.DataFrame([(row, *fields) for row, fields in zip(parts.index, parts, strict=True)], columns=COLUMNS)
+    row, parts = _parts(column)
+    fields = pa.array(pc.split_pattern(parts, "="))
+    return _typed(
+        pd.DataFrame({"row": row} | {name: pc.list_element(fields, place) for place, name in enumerate(COLUMNS[1:])})
+    )
+
+
+def _parts(column: pd.Series) -> tuple[np.ndarray, pa.Array]:
+    """The parts of a list in a text, and the row that each stands in."""
+    texts = pa.array(column)
+    lists = pc.split_pattern(texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts, " ")
+    return pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype("int64"), pc.list_flatten(lists)
