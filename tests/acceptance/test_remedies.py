@@ -1,0 +1,113 @@
+"""Blockers that are about rows and earlier attempts: nothing was changed, and what the remedy says works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.application import Application
+from tests.command import Answer, run_here
+
+U1 = "00000001-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
+
+
+@pytest.fixture
+def move(application: Application, tmp_path: Path) -> Callable[..., Answer]:
+    """`run` on a database with two businesses and one row that the first of them uses."""
+    application.stage(1, application.business(1), application.template("a"))
+    application.business(2)
+
+    def call(*arguments: str) -> Answer:
+        options = ("--json", "--grace", "0s", "--report-dir", str(tmp_path))
+        return run_here("run", *options, *arguments, DATABASE_URL=application.url)
+
+    return call
+
+
+def refused(application: Application, call: Callable[[], Answer]) -> tuple[str, str]:
+    """The one blocker's code and remedy; nothing was changed by the refusal."""
+    before = (application.places(), application.catalog())
+    answer = call()
+    assert answer.code == 3, answer.err
+    assert "Traceback" not in answer.err
+    assert (application.places(), application.catalog()) == before
+    (blocker,) = answer.json["blockers"]
+    assert blocker["remedy"] in re.sub(r"\s+", " ", answer.err) or blocker["remedy"].split()[0] in answer.err
+    return blocker["code"], blocker["remedy"]
+
+
+def test_rows_without_an_owner_and_the_command_that_gives_them_one(application: Application, move) -> None:
+    application.template("alone")
+    code, remedy = refused(application, move)
+    assert code == "no_owner"
+    command = shlex.split(remedy.split("python -m pipelines.templates ")[1].split(" or ")[0])
+    assert command[0] == "run"
+    assert move(*command[1:]).code == 0
+    assert application.value("SELECT owner_rule FROM pipelines.id_map WHERE source_id = 'alone'") == "default"
+
+
+def test_a_default_business_that_is_not_there(application: Application, move) -> None:
+    code, remedy = refused(application, lambda: move("--default-business", "Business"))
+    assert code == "unknown_default_owner"
+    assert "public.businesses" in remedy
+    assert move("--default-business", "Business 2").code == 0
+
+
+def test_a_file_of_owners_that_names_what_is_not_there(application: Application, move, tmp_path: Path) -> None:
+    file = tmp_path / "owners.csv"
+    owner = application.value("SELECT max(business_id::text) FROM businesses")
+    file.write_text(f"source_id,business_id\na,{owner}\nb,{owner}\n", encoding="utf-8")
+    code, remedy = refused(application, lambda: move("--owners", str(file)))
+    assert (code, remedy) == ("unknown_in_owners_file", "Put the line right or take it out.")
+    file.write_text(f"source_id,business_id\na,{owner}\n", encoding="utf-8")
+    assert move("--owners", str(file)).code == 0
+
+
+def test_two_spellings_of_one_id(application: Application, move) -> None:
+    application.execute(
+        "UPDATE stages SET stage_selection_template_id = NULL;"
+        "ALTER TABLE stages ALTER stage_selection_template_id TYPE uuid USING NULL"
+    )
+    application.template(U1)
+    application.template(U1.upper())
+    code, remedy = refused(application, lambda: move("--default-business", "Business 1"))
+    assert code == "ambiguous_ids"
+    assert "Delete one of the two rows of prompt_templates" in remedy
+    application.execute("DELETE FROM prompt_templates WHERE template_id = %s", (U1,))
+    assert move("--default-business", "Business 1").code == 0
+
+
+def test_a_new_table_of_the_old_name_after_the_move(application: Application, move) -> None:
+    assert move().code == 0
+    application.execute("CREATE TABLE prompt_templates (template_id text)")
+    assert refused(application, move) == ("new_source", "Rename the new table away, then run again.")
+    application.execute("ALTER TABLE prompt_templates RENAME TO aside")
+    assert move().code == 0
+
+
+@pytest.mark.parametrize("table", ["prompt_templates", "templates"])
+def test_another_table_than_the_one_that_the_move_began_with(application: Application, move, table: str) -> None:
+    assert move("--until", "copy").code == 0
+    application.execute(
+        f"ALTER TABLE {table} RENAME TO aside; CREATE TABLE {table} (LIKE aside INCLUDING ALL);"
+        f"INSERT INTO {table} SELECT * FROM aside"
+    )
+    code, _ = refused(application, move)
+    assert code == "other_table"
+    application.execute(f"DROP TABLE {table}; ALTER TABLE aside RENAME TO {table}")
+    assert move().code == 0
+
+
+def test_another_version_of_the_mapping_goes_on_with_nothing(application: Application, move) -> None:
+    assert move("--until", "copy").code == 0
+    began = application.value("SELECT mapping FROM pipelines.move")
+    application.execute("UPDATE pipelines.move SET mapping = 'another'")
+    code, remedy = refused(application, move)
+    assert code == "other_mapping"
+    assert "code_version in pipelines.run" in remedy
+    application.execute("UPDATE pipelines.move SET mapping = %s", (began,))
+    assert move().code == 0
