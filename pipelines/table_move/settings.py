@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     until: Literal["copy", "verify"] | None = None
     grace: Seconds = Field("1s", validate_default=True)
     max_write_pause: Seconds = Field("30s", validate_default=True)
-    batch_bytes: Bytes = Field("8MB", ge=1024, le=1024**3, validate_default=True)
+    batch_bytes: Bytes = Field("4MB", ge=1024, le=1024**3, validate_default=True)
     workers: int = Field(2, ge=1, le=64)
     lock_timeout: Seconds = Field("500ms", validate_default=True)
     lock_wait: Seconds = Field("1min", validate_default=True)

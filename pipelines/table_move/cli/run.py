@@ -43,7 +43,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
             str | None, typer.Option("--max-write-pause", help="Longest wait of writers. [default: 30s]")
         ] = None,
         batch_bytes: Annotated[
-            str | None, typer.Option("--batch-bytes", help="Size of a batch. [default: 8MB]")
+            str | None, typer.Option("--batch-bytes", help="Size of a batch. [default: 4MB]")
         ] = None,
         workers: Annotated[int | None, typer.Option("--workers", help="Parallel sessions. [default: 2]")] = None,
         lock_timeout: Annotated[

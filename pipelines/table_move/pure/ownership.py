@@ -36,21 +36,25 @@ def assign_owners(
     """
     rows = rows.reset_index(drop=True)
     decided, claimed = _decided(rows["decided"]), _claims(rows["claims"])
-    candidates = [
-        decided,
-        _present(rows["present"], target_hash.reset_index(drop=True), claimed, keep_target=keep_target),
-        _primary(rows["assigned"].dropna(), OwnerRule.OWNERS_FILE),
-        _primary(claimed.drop_duplicates("row").set_index("row")["owner_id"], OwnerRule.REFERENCES),
-    ]
     known = decided
-    for found in candidates[1:]:
-        known = pd.concat([known, found[~found["row"].isin(known["row"])]], ignore_index=True)
+    if rows["present"].notna().any():
+        hashes = target_hash.reset_index(drop=True)
+        known = _extended(known, _present(rows["present"], hashes, claimed, keep_target=keep_target))
+    if rows["assigned"].notna().any():
+        known = _extended(known, _primary(rows["assigned"].dropna(), OwnerRule.OWNERS_FILE))
+    most_frequent = claimed.drop_duplicates("row").set_index("row")["owner_id"]
+    known = _extended(known, _primary(most_frequent, OwnerRule.REFERENCES))
     if default_owner is not None:
         rest = rows.index.difference(known["row"])
-        known = pd.concat([known, _primary(pd.Series(default_owner, index=rest, dtype=TEXT), OwnerRule.DEFAULT)])
+        known = _extended(known, _primary(pd.Series(default_owner, index=rest, dtype=TEXT), OwnerRule.DEFAULT))
     copies = claimed[~_among(claimed, known)].assign(owner_rule=OwnerRule.COPY.value, target_id=None)
     owners = pd.concat([known, _typed(copies)], ignore_index=True)
     return owners.sort_values("row", kind="stable", ignore_index=True)
+
+
+def _extended(known: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """What is known, and what was found for other rows."""
+    return pd.concat([known, found[~found["row"].isin(known["row"])]], ignore_index=True)
 
 
 def _typed(owners: pd.DataFrame) -> pd.DataFrame:
