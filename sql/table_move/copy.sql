@@ -47,7 +47,8 @@ WHERE {selected};
  WHERE m.move = {move} AND m.source_id = s.{source_key}::text COLLATE "C"
    AND EXISTS (SELECT FROM {owners} o WHERE o.{owners_key} = m.owner_id)
    AND NOT EXISTS (SELECT FROM pipelines.id_map u WHERE u.move = m.move AND u.source_id = m.source_id
-                   AND u.owner_rule <> 'copy' AND u.disposition = 'conflict' AND NOT u.loaded))
+                   AND u.owner_rule <> 'copy' AND u.disposition = 'conflict' AND NOT u.loaded
+                   AND u.target_id = {primary_id}))
 
 -- name: present
 -- The owner and the fingerprint of the row that stands in the target under the id of a source row.

@@ -31,7 +31,9 @@ FROM STDIN (FORMAT csv)
 -- other owners goes, unless somebody edited it, and comes back under the same id where it is still due.
 WITH gone AS (
     DELETE FROM pipelines.id_map m WHERE m.move = {move} AND m.source_id IN (
-        SELECT u.source_id FROM pipelines.id_map u WHERE u.move = {move} AND u.source_id = ANY (%(source_ids)s)
+        SELECT u.source_id FROM pipelines.id_map u
+        JOIN {source} s ON s.{source_key}::text COLLATE "C" = u.source_id AND u.target_id = {primary_id}
+        WHERE u.move = {move} AND u.source_id = ANY (%(source_ids)s)
         AND u.owner_rule <> 'copy' AND u.disposition = 'conflict' AND NOT u.loaded)
     RETURNING m.target_id, m.loaded, m.target_hash
 ) DELETE FROM {target} t USING gone
