@@ -20,6 +20,7 @@ from psycopg2 import extensions, sql
 from pipelines.table_move.database.connect import Database, pin
 from pipelines.table_move.database.journal import CheckRow
 from pipelines.table_move.database.names import Names
+from pipelines.table_move.database.queries import query, read_queries
 from pipelines.table_move.errors import GateClosed
 from pipelines.table_move.quality.suites import Check, Suite
 from pipelines.table_move.status import GateCounts
@@ -63,8 +64,8 @@ def run_suites(
     with database.reading() as cursor, contextlib.redirect_stdout(sys.stderr), _engine(gx, database, cursor) as source:
         rows = []
         for suite in suites:
-            query = subject_query(names, suite.subject, standing).as_string(cursor)
-            rows += _run(gx, source, suite, query, phase)
+            subject = subject_query(names, suite.subject, standing).as_string(cursor)
+            rows += _run(gx, source, suite, subject, phase)
         return rows
 
 
@@ -94,10 +95,17 @@ def subject_query(names: Names, subject: str, standing: Standing) -> sql.Composa
         "switched": sql.Literal(standing.switched),
         "dangling_allowed": sql.Literal(standing.dangling_allowed),
     }
+    if subject == "source":
+        more["groups"] = query("references.groups")
+        more["verdicts"] = _declared(names)
     if subject == "references":
         more["classified"] = names.query("references.classified")
     if subject == "target":
         more["carried"] = _carried(names, more["settled"])
+        more["target_columns_unsettled"] = _until_settled(names, more["settled"])
+    if subject == "reconciliation":
+        more["retired"] = sql.Literal(names.source_schema != names.schema)
+        more["old_schema"], more["old_table"] = sql.Literal(names.schema), sql.Literal(names.move.source.table)
     return names.query(f"subjects.{subject}", **more)
 
 
@@ -121,6 +129,24 @@ def _carried(names: Names, settled: sql.Composable) -> sql.Composable:
             name=sql.Identifier(f"{target}_is_carried"),
         )
         for target, source in names.move.target.carried
+    )
+
+
+def _declared(names: Names) -> sql.Composable:
+    """The verdicts that the move itself declares on its source rows, each with a comma behind it."""
+    verdicts = names.move.source.verdicts
+    declared = {} if verdicts is None else read_queries(verdicts)
+    return sql.Composed(
+        sql.SQL("({}) IS NOT FALSE AS {}, ").format(sql.SQL(text), sql.Identifier(name))
+        for name, text in declared.items()
+    )
+
+
+def _until_settled(names: Names, settled: sql.Composable) -> sql.Composable:
+    """The written columns; once the move is done they are the tenants' own affair, and read as missing."""
+    return sql.SQL(", ").join(
+        sql.SQL("CASE WHEN NOT {} THEN {} END AS {}").format(settled, sql.Identifier("t", name), sql.Identifier(name))
+        for name in names.move.target.columns
     )
 
 
