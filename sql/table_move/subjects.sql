@@ -19,7 +19,7 @@ SELECT m.source_id, m.owner_id::text AS owner_id, m.target_id::text AS target_id
        {settled} OR t.{target_key} IS NOT NULL AS present,
        {settled} OR t.{target_key} IS NULL OR {owner_of_t} = m.owner_id AS owner_is_right,
        {settled} OR t.{target_key} IS NULL OR NOT m.loaded OR ({target_hash} = m.target_hash) IS TRUE AS as_loaded,
-       {settled} OR t.{target_key} IS NULL OR m.loaded OR ({target_hash} = m.target_hash) IS TRUE AS as_it_was,
+       {settled} OR t.{target_key} IS NULL OR m.loaded OR m.disposition = 'conflict' OR ({target_hash} = m.target_hash) IS TRUE AS as_it_was,
        {settled} OR ({source_hash} = m.source_hash) IS TRUE AS source_as_read,
        NOT {settled} OR ({target_hash} = m.target_hash) IS TRUE AS unchanged_since,
        {settled} OR t.{target_key} IS NULL OR ({owner_of_t}, {carried_of_t}) NOT IN (

@@ -163,8 +163,9 @@ def test_an_expectation_that_raises_closes_the_gate_whatever_its_severity(
     rows = gate.run_suites(database, going.attempt.names, [bad], phase="verify", standing=Standing())
     assert [row.success for row in rows] == [False, False, True]
     assert all(row.error for row in rows[:2])
-    with pytest.raises(GateClosed, match="could not be evaluated"):
+    with pytest.raises(GateClosed, match="closed by 2 expectations") as caught:
         gate.require_open(rows)
+    assert all(check.rows.startswith("could not be evaluated") for check in caught.value.failed)
 
 
 def test_the_gate_cannot_write(application: Application, database: Database, begin) -> None:

@@ -21,11 +21,12 @@ from pipelines.table_move.database.connect import Database, pin
 from pipelines.table_move.database.journal import CheckRow
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.database.queries import query, read_queries
-from pipelines.table_move.errors import GateClosed
+from pipelines.table_move.errors import FailedCheck, GateClosed
 from pipelines.table_move.quality.suites import Check, Suite
 from pipelines.table_move.status import GateCounts
 
-SAMPLES = 3
+SAMPLES = 3  # keys that a table shows
+KEPT = 1000  # keys that the journal keeps, for the list of rows to decide on
 _KEYS = {
     "source": ["source_id"],
     "target": ["source_id", "owner_id"],
@@ -79,9 +80,10 @@ def require_open(rows: Iterable[CheckRow]) -> None:
     """Raises GateClosed, naming the expectations that close the gate."""
     failed = [row for row in rows if row.closes_the_gate]
     if failed:
-        lines = "\n".join(f"  {row.suite}/{row.expectation}: {_said(row)}. {row.reason}" for row in failed)
+        names = ", ".join(f"{row.suite}/{row.expectation}" for row in failed)
         raise GateClosed(
-            f"The gate is closed by {len(failed)} expectations:\n{lines}",
+            f"The gate is closed by {len(failed)} expectation{'s' if len(failed) > 1 else ''}: {names}.",
+            failed=tuple(_told(row) for row in failed),
             untouched="The old table is kept.",
             next_step="The report names the rows. Put them right, then run the same command again.",
         )
@@ -150,11 +152,14 @@ def _until_settled(names: Names, settled: sql.Composable) -> sql.Composable:
     )
 
 
-def _said(row: CheckRow) -> str:
-    if row.error:
-        return f"could not be evaluated ({row.error})"
-    where = f", for example {'; '.join(row.samples)}" if row.samples else ""
-    return f"{row.unexpected_count} rows{where}"
+def _told(row: CheckRow) -> FailedCheck:
+    return FailedCheck(
+        name=f"{row.suite}/{row.expectation}",
+        severity=row.severity,
+        rows=f"could not be evaluated: {row.error}" if row.error else f"{row.unexpected_count:,}",
+        samples=tuple(row.samples[:SAMPLES]),
+        remedy="See what it says, and put the suite or the subject right." if row.error else row.remedy,
+    )
 
 
 def _great_expectations() -> Any:
@@ -240,7 +245,7 @@ def _details(subject: str, checks: Sequence[Check]) -> Iterator[tuple[list[Check
             by_column,
             {
                 "result_format": "SUMMARY",
-                "partial_unexpected_count": SAMPLES,
+                "partial_unexpected_count": KEPT,
                 "unexpected_index_column_names": _KEYS[subject],
             },
         )
@@ -281,6 +286,7 @@ def _row(subject: str, check: Check, answer: dict[str, Any] | None, phase: str, 
         observed=None if "observed_value" not in result else str(result["observed_value"]),
         unexpected_count=count if isinstance(count, int) else 0,
         reason=check.reason,
+        remedy=check.remedy,
         samples=_samples(subject, result),
         error=error,
         seconds=round(seconds, 4),
@@ -288,7 +294,7 @@ def _row(subject: str, check: Check, answer: dict[str, Any] | None, phase: str, 
 
 
 def _samples(subject: str, result: dict[str, Any]) -> list[str]:
-    """Keys of some failing rows; never their texts."""
+    """Keys of failing rows; never their texts."""
     rows = result.get("partial_unexpected_index_list") or (result.get("details") or {}).get("unexpected_rows") or []
     keys = _KEYS[subject]
-    return [" / ".join(str(row[key]) for key in keys if key in row) for row in rows[:SAMPLES]]
+    return [" / ".join(str(row[key]) for key in keys if key in row) for row in rows[:KEPT]]
