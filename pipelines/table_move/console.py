@@ -13,9 +13,10 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipelines.table_move.errors import Blocked, MoveError
+from pipelines.table_move.errors import Blocked, FailedCheck, GateClosed, MoveError
 
 _PLAIN_EVERY = 2.0  # seconds between progress lines where there is no terminal
+_PLAIN_WIDTH = 160  # characters of a table there
 
 
 def shown(text: object) -> str:
@@ -101,9 +102,22 @@ class Console:
         errors.print(shown(f"\n{problem.happened}"))
         for blocker in problem.blockers if isinstance(problem, Blocked) else ():
             errors.print(shown(f"  {blocker.code}: {blocker.message}\n    → {blocker.remedy}"))
+        if isinstance(problem, GateClosed) and problem.failed:
+            self._failed(errors, problem.failed)
         for rest in (problem.untouched, problem.next_step):
             if rest:
                 errors.print(shown(rest))
+
+    def _failed(self, errors: RichConsole, failed: Sequence[FailedCheck]) -> None:
+        """One table: what closes the gate, which rows, what to do."""
+        table = Table(box=None, pad_edge=False)
+        for name in ("expectation", "severity", "rows", "for example", "what to do"):
+            table.add_column(name, justify="right" if name == "rows" else "left", overflow="fold")
+        for check in failed:
+            cells = (check.name, check.severity, check.rows, "\n".join(check.samples), check.remedy)
+            table.add_row(*(shown(cell) for cell in cells))
+        wide = errors if errors.is_terminal else RichConsole(file=sys.stderr, markup=False, width=_PLAIN_WIDTH)
+        wide.print(table)
 
     def _plain_progress(self, rows: int, total: int) -> str:
         elapsed = max(time.monotonic() - self._started, 1e-6)

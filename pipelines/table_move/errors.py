@@ -58,8 +58,25 @@ class Blocked(MoveError):
         self.blockers = blockers
 
 
+@dataclass(frozen=True, kw_only=True)
+class FailedCheck:
+    """A check that closes the gate: its name, how many rows and which ones, or why it gave no answer; what to do."""
+
+    name: str
+    severity: str
+    rows: str
+    samples: tuple[str, ...]
+    remedy: str
+
+
 class GateClosed(MoveError):
     exit_code = 4
+
+    def __init__(
+        self, happened: str, *, failed: tuple[FailedCheck, ...] = (), untouched: str = "", next_step: str = ""
+    ) -> None:
+        super().__init__(happened, untouched=untouched, next_step=next_step)
+        self.failed = failed
 
 
 class AnotherRunActive(MoveError):

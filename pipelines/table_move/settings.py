@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     suite: Literal[SUBJECTS] | None = Field(None, exclude=True)
     run: int | None = Field(None, exclude=True)
     open: bool = Field(False, exclude=True)
+    list_all: bool = Field(False, validation_alias=AliasChoices("list_all", "PIPELINES_LIST"), exclude=True)
+    show_content: bool = Field(False, exclude=True)
     reset: bool = Field(False, exclude=True)
     rows: int | None = Field(None, ge=0, exclude=True)
 
@@ -90,4 +92,4 @@ class Settings(BaseSettings):
 
 def _option(location: tuple[int | str, ...]) -> str:
     name = str(location[0] if location else "option").replace("_", "-").lower().removeprefix("pipelines-")
-    return "--" + {"as-json": "json"}.get(name, name)
+    return "--" + {"as-json": "json", "list-all": "list"}.get(name, name)

@@ -11,12 +11,17 @@ from uuid import UUID
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The table to be retired. `columns` are read for the mapping; `not_carried` have no place in the target."""
+    """The table to be retired. `columns` are read for the mapping; `not_carried` have no place in the target.
+
+    verdicts: a file of named SQL expressions over a source row `s`, true or false; each is a column that the suite of
+        the source can ask about. NULL counts as true.
+    """
 
     table: str
     key: str
     columns: tuple[str, ...]
     not_carried: tuple[str, ...] = ()
+    verdicts: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC
+from importlib.metadata import version
+from platform import python_version
 from typing import Any
 
 from psycopg2 import extensions
@@ -42,6 +45,8 @@ def summarise(
     """The summary of a move as it stands; before there is a journal, of the source alone."""
     names = located.names
     row = journal.load(cursor, names.key) if journal.exists(cursor) else None
+    last = None if row is None or ending.run_id is None else journal.last_run(cursor, names.key, ending.run_id)
+    references, by_column, by_owner = census.references_in_detail(cursor, names) if row else (ReferenceCounts(), [], {})
     return {
         "move": names.key,
         "database": database.label,
@@ -49,13 +54,30 @@ def summarise(
         "target_table": names.move.target.table,
         **asdict(ending),
         **(census.counts(cursor, names) if row else Counts(source_rows=census.source_rows(cursor, names))).as_dict(),
-        "references": asdict(census.reference_counts(cursor, names) if row else ReferenceCounts()),
+        "references": asdict(references),
+        "references_by_column": by_column,
+        "references_by_owner": by_owner,
         "gate": asdict(gate.counted(journal.newest(checks))),
         "write_pause_ms": None if row is None or row.write_pause_ms is None else round(row.write_pause_ms, 1),
         "retired_schema": None if row is None else row.retired_schema,
-        "kept_targets": census.kept(cursor, names) if row else [],
+        "milestone": None if row is None else row.milestone,
+        "decisions": census.rows_to_decide(cursor, names, references) if row else {},
         "owners": census.owner_counts(cursor, names) if row and names.move.owner is not None else [],
         "not_carried": census.not_carried(cursor, names, located.facts),
         "settings": settings.shown(),
         "code_version": code_version(names.move),
+        "command": f"python -m {names.move.transform.partition(':')[0].rpartition('.')[0]}",
+        "started_at": None if last is None else f"{last.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "versions": _versions(cursor),
+    }
+
+
+def _versions(cursor: extensions.cursor) -> dict[str, str]:
+    """What the result was made with."""
+    number = cursor.connection.server_version
+    packages = ("great-expectations", "pandas", "psycopg2-binary")
+    return {
+        "PostgreSQL": f"{number // 10_000}.{number % 10_000}",
+        "Python": python_version(),
+        **{name: version(name) for name in packages},
     }

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.table_move.database import journal
+from psycopg2 import extensions
+
+from pipelines.table_move.database import census, journal
+from pipelines.table_move.database.catalog import locate
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.journal import CheckRow
+from pipelines.table_move.database.names import Names
 from pipelines.table_move.errors import Blocked, UsageProblem
 from pipelines.table_move.preflight import make_plan
 from pipelines.table_move.quality import gate
+from pipelines.table_move.quality.decisions import SHOWN, Contents
 from pipelines.table_move.quality.gate import Standing
 from pipelines.table_move.quality.report import Facts, write_report
 from pipelines.table_move.quality.suites import read_suites
@@ -53,7 +58,9 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
     )
     with database.reading() as cursor:
         summary = summarise(cursor, plan.located, ending, checks=checks, settings=settings, database=database)
-    summary["report"] = str(write_report(Facts(summary=summary, checks=checks), settings.report_dir))
+        contents = _contents(cursor, plan.located.names, summary) if settings.show_content else {}
+    facts = Facts(summary=summary, checks=checks, contents=contents)
+    summary["report"] = str(write_report(facts, settings.report_dir))
     summary["state"] = plan.state
     return summary, checks
 
@@ -71,6 +78,37 @@ def write_again(database: Database, move: Move, settings: Settings) -> dict[str,
                 next_step="`status` shows the newest run; `verify` checks what is there.",
             )
         checks = journal.checks(cursor, found.run_id)
-    summary = {**found.summary, "run_id": found.run_id, "state": found.state}
-    summary["report"] = str(write_report(Facts(summary=summary, checks=checks), settings.report_dir))
+        summary = {**found.summary, "run_id": found.run_id, "state": found.state}
+        contents = _contents(cursor, _names(cursor, database, move), summary) if settings.show_content else {}
+    facts = Facts(summary=summary, checks=checks, contents=contents)
+    summary["report"] = str(write_report(facts, settings.report_dir))
     return summary
+
+
+def past_runs(database: Database, move: Move) -> list[dict[str, Any]]:
+    """Every attempt that the journal knows, the newest first."""
+    with database.reading() as cursor:
+        return journal.runs(cursor, move.key_in(database.schema)) if journal.exists(cursor) else []
+
+
+def _names(cursor: extensions.cursor, database: Database, move: Move) -> Names:
+    row = journal.load(cursor, move.key_in(database.schema))
+    located = locate(cursor, move, database.schema, source_schema=row.retired_schema if row is not None else None)
+    if located.facts.source is None or located.facts.target is None:
+        raise Blocked(
+            "The texts cannot be shown: the tables are not there any more.",
+            untouched="Nothing was written.",
+            next_step="Call it without --show-content: the rest of the report stands in the journal.",
+        )
+    return located.names
+
+
+def _contents(cursor: extensions.cursor, names: Names, summary: dict[str, Any]) -> Contents:
+    """The texts of the rows to decide on that the report lists, as they are now."""
+    listed = summary.get("decisions", {})
+    pairs = [
+        (row["source_id"], row["target_id"])
+        for kind in ("conflicts", "kept")
+        for row in listed.get(kind, {}).get("rows", [])[:SHOWN]
+    ]
+    return census.contents(cursor, names, pairs) if pairs else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from itertools import islice
@@ -113,7 +114,15 @@ def _template_row(random: Random, number: int, source_id: str) -> Sequence[objec
         kind = None
     if number % 499 == 7:
         text = " \n"
-    return source_id, text, description, ["customer_name", subject] if number % 2 else [], name, kind
+    return source_id, text, description, _variables(text, number), name, kind
+
+
+def _variables(text: str, number: int) -> list[str]:
+    """The placeholders of the text, but now and then one is forgotten, or one is declared that is not there."""
+    used = sorted(set(re.findall(r"\{(\w+)\}", text)))
+    if number % 83 == 11:
+        return used[1:]
+    return [*used, "signature"] if number % 97 == 13 else used
 
 
 def _business_rows(random: Random, businesses: Sequence[str]) -> Iterator[Sequence[object]]:

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from pipelines.table_move.spec import Move, Owner, Referencing, Source, Target
 
+FOLDER = Path(__file__).parents[2]
+
 TEMPLATES = Move(
     name="templates",
     source=Source(
@@ -14,6 +16,7 @@ TEMPLATES = Move(
         key="template_id",
         columns=("template_text", "description", "template_name", "template_type"),
         not_carried=("description", "variables"),
+        verdicts=FOLDER / "sql" / "templates" / "source.sql",
     ),
     target=Target(
         table="templates",
@@ -40,5 +43,5 @@ TEMPLATES = Move(
     ),
     namespace=UUID("6f1c2f0e-8d52-4f0b-9c43-0a7d5b3e21c8"),
     transform="pipelines.templates.transform:map_columns",
-    suites=Path(__file__).parents[2] / "expectations" / "templates",
+    suites=FOLDER / "expectations" / "templates",
 )

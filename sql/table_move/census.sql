@@ -108,8 +108,46 @@ LIMIT 5;
 
 -- name: kept
 -- Rows of the target that stay although they differ from the old ones, because somebody has decided so.
-SELECT source_id, owner_id::text, target_id::text FROM pipelines.id_map WHERE move = {move} AND kept_target
-ORDER BY 1, 2 LIMIT 1000;
+SELECT m.source_id, m.owner_id::text, coalesce(o.{owners_label}::text, '(gone)') AS owner, m.target_id::text,
+       count(*) OVER () AS total
+FROM pipelines.id_map m LEFT JOIN {owners} o ON o.{owners_key} = m.owner_id
+WHERE m.move = {move} AND m.kept_target ORDER BY 1, 2 LIMIT 1000;
+
+-- name: conflicts
+-- Old rows whose place in the target is taken by another row.
+SELECT m.source_id, m.owner_id::text, coalesce(o.{owners_label}::text, '(gone)') AS owner, m.target_id::text,
+       count(*) OVER () AS total
+FROM pipelines.id_map m LEFT JOIN {owners} o ON o.{owners_key} = m.owner_id
+WHERE m.move = {move} AND m.disposition = 'conflict' ORDER BY 1, 2 LIMIT 1000;
+
+-- name: rejected
+-- Old rows that could not be carried, with the reason.
+SELECT r.source_id, r.owner_id::text, coalesce(o.{owners_label}::text, '(no owner)') AS owner, r.reason, r.detail,
+       count(*) OVER () AS total
+FROM pipelines.rejected r LEFT JOIN {owners} o ON o.{owners_key} = r.owner_id
+WHERE r.move = {move} ORDER BY 1, 2 LIMIT 1000;
+
+-- name: references_to_decide
+-- References of one class, with what they hold.
+SELECT c.table_name, c.row_key, c.column_name, c.owner_id::text, coalesce(o.{owners_label}::text, '(gone)') AS owner,
+       c.value, count(*) OVER () AS total
+FROM ({classified}) c LEFT JOIN {owners} o ON o.{owners_key} = c.owner_id
+WHERE c.class = %(class)s ORDER BY 1, 2, 3 LIMIT 1000;
+
+-- name: unknown_rows
+-- Rows of the target that the map does not know: the application's own, and what was put there behind our back.
+SELECT t.{target_key}::text AS target_id, {owner_of_t}::text AS owner_id,
+       coalesce(o.{owners_label}::text, '(gone)') AS owner, count(*) OVER () AS total
+FROM {target} t LEFT JOIN pipelines.id_map m ON m.target_id = t.{target_key} AND m.move = {move}
+LEFT JOIN {owners} o ON o.{owners_key} = {owner_of_t}
+WHERE m.move IS NULL ORDER BY 3, 1 LIMIT 1000;
+
+-- name: contents
+-- The carried texts of old rows and of the rows in their place, for whoever asked to see them.
+SELECT k.source_id, k.target_id, jsonb_strip_nulls(jsonb_build_object({of_source})), jsonb_strip_nulls(jsonb_build_object({of_target}))
+FROM unnest(%(source_ids)s::text[], %(target_ids)s::text[]) AS k (source_id, target_id)
+LEFT JOIN {source} s ON s.{source_key}::text COLLATE "C" = k.source_id
+LEFT JOIN {target} t ON t.{target_key} = k.target_id::uuid;
 
 -- name: source_rows
 -- The rows of the old table.
@@ -130,16 +168,28 @@ FROM (SELECT disposition AS what, owner_rule = 'copy' AS copy, count(*) AS n
 -- The class of every reference as things stand, counted.
 SELECT class, count(*) FROM ({classified}) c GROUP BY class;
 
+-- name: references_in_detail
+-- The same by column and owner; what the move has changed and is still as it left it counts as rewired.
+SELECT c.table_name, c.column_name, c.owner_id::text,
+       CASE WHEN c.class = 'already_current' AND d.row_key IS NOT NULL THEN 'rewired' ELSE c.class END, count(*)
+FROM ({classified}) c LEFT JOIN (
+    SELECT DISTINCT table_name, row_key, column_name FROM pipelines.reference_change WHERE move = {move}
+) d USING (table_name, row_key, column_name)
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
+
 -- name: rewired
 -- How many references the move has changed so far.
 SELECT count(*) FROM (SELECT DISTINCT table_name, row_key, column_name
                       FROM pipelines.reference_change WHERE move = {move}) changed;
 
 -- name: owner_counts
--- Rows per owner and rule, for the report.
-SELECT m.owner_id::text, coalesce(o.{owners_label}::text, '(gone)'), m.owner_rule, count(*)
-FROM pipelines.id_map m LEFT JOIN {owners} o ON o.{owners_key} = m.owner_id
-WHERE m.move = {move} GROUP BY 1, 2, 3 ORDER BY 2, 1, 3;
+-- Rows per owner, rule and disposition, for the report.
+SELECT m.owner_id::text, coalesce(o.{owners_label}::text, '(gone)'), m.owner_rule, m.disposition, m.rows FROM (
+    SELECT owner_id, owner_rule, disposition, count(*) AS rows FROM pipelines.id_map WHERE move = {move} GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT owner_id, coalesce(owner_rule, 'none'), 'rejected', count(*) FROM pipelines.rejected WHERE move = {move}
+    GROUP BY 1, 2
+) m LEFT JOIN {owners} o ON o.{owners_key} = m.owner_id ORDER BY 2, 1, 3, 4;
 
 -- name: not_carried
 -- How many rows have something in a column that has no place in the target.

@@ -99,6 +99,7 @@ CREATE TABLE pipelines.check_result (
     observed         text,
     unexpected_count bigint NOT NULL,
     reason           text NOT NULL,
+    remedy           text NOT NULL DEFAULT '',
     samples          jsonb NOT NULL DEFAULT '[]',
     error            text,
     seconds          double precision NOT NULL,
@@ -175,6 +176,13 @@ SELECT run_id, state, phase, started_at, finished_at, error, rows_written, timin
 FROM pipelines.run WHERE move = %(move)s AND (%(run_id)s IS NULL OR run_id = %(run_id)s)
 ORDER BY run_id DESC LIMIT 1;
 
+-- name: runs
+-- Every attempt of a move, the newest first.
+SELECT run_id, state, phase, to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS started_at,
+       round(extract(epoch FROM finished_at - started_at)::numeric, 1)::float8 AS seconds, rows_written, error,
+       summary -> 'gate' AS gate, summary IS NOT NULL AS has_report
+FROM pipelines.run WHERE move = %(move)s ORDER BY run_id DESC;
+
 -- name: begin
 -- A new attempt.
 INSERT INTO pipelines.run (move, state, phase, code_version, settings)
@@ -235,16 +243,16 @@ SELECT range, rows FROM pipelines.batch WHERE move = %(move)s AND phase = 'copy'
 -- name: add_check
 -- One line per expectation.
 INSERT INTO pipelines.check_result (run_id, phase, suite, expectation, severity, success, observed, unexpected_count,
-                                    reason, samples, error, seconds)
+                                    reason, remedy, samples, error, seconds)
 VALUES (%(run_id)s, %(phase)s, %(suite)s, %(expectation)s, %(severity)s, %(success)s, %(observed)s,
-        %(unexpected_count)s, %(reason)s, %(samples)s, %(error)s, %(seconds)s)
+        %(unexpected_count)s, %(reason)s, %(remedy)s, %(samples)s, %(error)s, %(seconds)s)
 ON CONFLICT (run_id, phase, suite, expectation) DO UPDATE SET severity = excluded.severity,
     success = excluded.success, observed = excluded.observed, unexpected_count = excluded.unexpected_count,
-    reason = excluded.reason, samples = excluded.samples, error = excluded.error, seconds = excluded.seconds;
+    reason = excluded.reason, remedy = excluded.remedy, samples = excluded.samples, error = excluded.error, seconds = excluded.seconds;
 
 -- name: checks
 -- The expectations of a run, in the order of their phases.
-SELECT phase, suite, expectation, severity, success, observed, unexpected_count, reason, samples, error, seconds
+SELECT phase, suite, expectation, severity, success, observed, unexpected_count, reason, remedy, samples, error, seconds
 FROM pipelines.check_result WHERE run_id = %(run_id)s
 ORDER BY array_position(ARRAY['verify', 'cutover', 'confirm'], phase),
          array_position(ARRAY['source', 'target', 'references', 'reconciliation'], suite), severity, expectation;

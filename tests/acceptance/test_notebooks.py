@@ -1,29 +1,57 @@
-"""The notebooks run from top to bottom on a finished move, and are stored without outputs."""
+"""The notebooks run from top to bottom in a kernel of their own, and are stored without outputs."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+import nbclient
+import nbformat
 import pytest
 
 from tests.application import Application
 from tests.command import ROOT, run
 
+NOTEBOOKS = ROOT / "notebooks"
 
-@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_a_notebook_runs_on_a_finished_move(
-    demonstration: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notebook: Path
+
+def executed(name: str, *questions: str) -> list[str]:
+    """Run a notebook, then ask for these expressions. Returns what they are, as text."""
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    notebook.cells += [nbformat.v4.new_code_cell(f"print({question})") for question in questions]
+    notebook.cells.append(nbformat.v4.new_code_cell("engine.dispose()"))
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    return [cell.outputs[0].text.strip() for cell in notebook.cells[-1 - len(questions) : -1]]
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells if "outputs" in cell)
+
+
+def test_the_source_is_profiled_before_a_move_and_nothing_is_written(
+    demonstration: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", demonstration.url)
+    places = demonstration.places()
+    rows, used = executed("profile_source", "types['rows'].sum()", "len(uses)")
+    assert int(rows) == 600
+    assert int(used) == demonstration.value(
+        "SELECT count(*) FROM prompt_templates p WHERE EXISTS (SELECT FROM stages s WHERE p.template_id IN"
+        " (s.stage_selection_template_id, s.data_extraction_template_id, s.response_generation_template_id))"
+    )
+    assert demonstration.places() == places
+
+
+def test_a_finished_run_is_reviewed(
+    demonstration: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(demonstration.url, tmp_path, "--default-business", "Acme Robotics").code == 0
     monkeypatch.setenv("DATABASE_URL", demonstration.url)
-    cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
-    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
-    names: dict[str, Any] = {}
-    for cell in cells:
-        exec("".join(cell["source"]), names)  # what a kernel would do; the cells hold no magic commands
-    assert names["balance"]["rows"].sum() == demonstration.value("SELECT count(*) FROM pipelines.id_map")
-    assert len(names["decide"]) == 0
-    assert set(names["runs"]["state"]) == {"done"}
-    names["engine"].dispose()
+    rows, undecided, states, changed = executed(
+        "review_run", "balance['rows'].sum()", "len(decide)", "set(runs['state'])", "changes['changed'].sum()"
+    )
+    assert int(rows) == demonstration.value("SELECT count(*) FROM pipelines.id_map")
+    assert (undecided, states) == ("0", "{'done'}")
+    assert int(changed) == demonstration.value("SELECT count(*) FROM pipelines.reference_change")

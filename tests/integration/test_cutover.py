@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psycopg2
 import pytest
 
@@ -21,7 +23,7 @@ from tests.integration.conftest import copy
 def shared(application: Application) -> tuple[str, str]:
     """Two businesses that use one row in two columns each."""
     a, b = application.business(1), application.business(2)
-    application.template("x")
+    application.template("x", variables=["name"])
     application.stage(1, a, "x", "x")
     application.stage(2, b, "x", None, "x")
     return a, b
@@ -161,8 +163,9 @@ def test_an_expectation_that_raises_closes_the_gate_whatever_its_severity(
     rows = gate.run_suites(database, going.attempt.names, [bad], phase="verify", standing=Standing())
     assert [row.success for row in rows] == [False, False, True]
     assert all(row.error for row in rows[:2])
-    with pytest.raises(GateClosed, match="could not be evaluated"):
+    with pytest.raises(GateClosed, match="closed by 2 expectations") as caught:
         gate.require_open(rows)
+    assert all(check.rows.startswith("could not be evaluated") for check in caught.value.failed)
 
 
 def test_the_gate_cannot_write(application: Application, database: Database, begin) -> None:
@@ -218,11 +221,29 @@ DEFECTS = {
     "name_is_not_blank": "UPDATE prompt_templates SET template_name = E' \\t\\n'",
     "type_is_known": "UPDATE prompt_templates SET template_type = 'mystery'",
     "type_is_there": "UPDATE prompt_templates SET template_type = NULL",
+    "id_is_not_blank": "INSERT INTO prompt_templates VALUES (' ', 'text')",
+    "id_is_in_the_usual_spelling": "INSERT INTO prompt_templates VALUES ('{6F1C2F0E-8D52-4F0B-9C43-0A7D5B3E21C8}', 'text')",
+    "text_is_unique": "INSERT INTO prompt_templates SELECT 'y', template_text FROM prompt_templates",
+    "name_is_kept_whole": "UPDATE prompt_templates SET template_name = ' ', description = E'\\n' || repeat('long ', 60)",
+    "declared_variables_are_used": "UPDATE prompt_templates SET template_text = 'Hello'",
+    "used_variables_are_declared": "UPDATE prompt_templates SET variables = '{}', template_text = 'Hello {{name}}'",
+    "row_from_before_is_unchanged": "UPDATE pipelines.id_map SET loaded = false, disposition = 'adopted';"
+    "UPDATE templates SET content = 'changed'",
+    "type_is_not_blank": "UPDATE templates SET template_type = ' '",
+    "text_is_not_doubled": "INSERT INTO templates SELECT gen_random_uuid(), business_id, 'by hand', 't', content FROM templates",
+    "owner_follows_the_rules": "UPDATE pipelines.id_map SET owner_rule = 'owners_file'",
+    "new_table_has_rows_enough": "DELETE FROM templates",
     "nothing_belongs_to_another_business": "INSERT INTO templates VALUES ('00000000-0000-4000-8000-0000000000aa',"
     " '00000000-0000-0000-0000-000000000002', 'n', 't', 'c'); UPDATE stages SET stage_selection_template_id ="
     " '00000000-0000-4000-8000-0000000000aa' WHERE business_id = '00000000-0000-0000-0000-000000000001'",
 }
-LATER = {"nothing_old_is_left", "nothing_was_allowed_to_dangle", "unchanged_since_the_move"}
+LATER = {
+    "nothing_old_is_left",
+    "nothing_was_allowed_to_dangle",
+    "unchanged_since_the_move",
+    "old_table_is_gone",
+    "references_are_still_filled",
+}
 
 
 @pytest.mark.parametrize("expectation", DEFECTS)
@@ -256,11 +277,23 @@ def test_each_expectation_that_matters_later_fails_then(
     copy(going.attempt)
     application.execute("UPDATE templates SET content = 'edited'")
     application.stage(9, shared[0], "nowhere")
+    application.execute(
+        "INSERT INTO pipelines.reference_change (move, table_name, row_key, column_name, old_value, new_value, run_id)"
+        " SELECT 'templates', 'stages', stage_id, 'data_extraction_template_id', 'x', 'y', 1 FROM stages"
+        " WHERE data_extraction_template_id IS NULL"
+    )
+    retired = replace(going.attempt.names, source_schema="gone")
+    application.execute("CREATE SCHEMA gone; CREATE TABLE gone.prompt_templates AS TABLE prompt_templates")
     found = set()
-    for standing in (Standing(switched=True), Standing(dangling_allowed=True), Standing(switched=True, settled=True)):
+    for names, standing in (
+        (going.attempt.names, Standing(switched=True)),
+        (going.attempt.names, Standing(dangling_allowed=True)),
+        (retired, Standing(switched=True)),
+        (retired, Standing(switched=True, settled=True)),
+    ):
         rows = gate.run_suites(
             going.attempt.database,
-            going.attempt.names,
+            names,
             read_suites(TEMPLATES.suites),
             phase="verify",
             standing=standing,

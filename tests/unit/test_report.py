@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import stat
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import pytest
 
 from pipelines.table_move.database.journal import CheckRow
 from pipelines.table_move.errors import ReportNotWritten
+from pipelines.table_move.quality.charts import WIDTH, flow
 from pipelines.table_move.quality.report import Facts, render, write_report
+from pipelines.table_move.quality.spreadsheet import as_csv, safe
 from pipelines.table_move.status import Counts, GateCounts, ReferenceCounts
 
 HOSTILE = "</td></style><script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>{{7*7}}"
@@ -64,12 +68,14 @@ class Elements(HTMLParser):
         super().__init__()
         self.tags: set[str] = set()
         self.attributes: set[str] = set()
+        self.links: set[str] = set()
         self.text = ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attributes}
+        self.links |= {value or "" for name, value in attributes if name == "href"}
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -85,7 +91,8 @@ def test_hostile_text_is_shown_and_does_nothing() -> None:
     page = render(found)
     seen = Elements(page)
     assert not seen.tags & {"script", "img", "iframe", "object", "link", "form"}
-    assert not [name for name in seen.attributes if name.startswith("on") or name in ("src", "href")]
+    assert not [name for name in seen.attributes if name.startswith("on") or name in ("src", "style")]
+    assert all(re.fullmatch(r"#[a-z-]+|[a-z]+\.(csv|json)", link) for link in seen.links), seen.links
     assert seen.text.count(HOSTILE) >= 6
     assert "default-src 'none'" in page
     assert not re.search(r"https?://", page)
@@ -113,3 +120,56 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ReportNotWritten, match="report --run 1"):
         write_report(facts(), tmp_path / "file")
+
+
+@pytest.mark.parametrize("start", [*"=+-@＝＋－＠\t\r\n", " =", "\u3000＝", "\n+"])
+def test_no_cell_of_a_csv_file_is_a_formula(start: str) -> None:
+    cell = f'{start}HYPERLINK("//x")'
+    assert safe(cell) == f"'{cell}"
+    rows = list(csv.reader(StringIO(as_csv(["key"], [{"key": cell}]).removeprefix("\ufeff"), newline="")))
+    assert rows == [["key"], [f"'{cell}"]]
+
+
+def test_harmless_cells_stay_as_they_are() -> None:
+    assert [safe(value) for value in ("a=b", "007", "", None, "{x}", "'quoted'")] == [
+        "a=b", "007", "", "", "{x}", "'quoted'"
+    ]  # fmt: skip
+
+
+def test_rows_to_decide_on_stand_on_the_page_and_beside_it_and_leave_with_their_reason(tmp_path: Path) -> None:
+    row = {"source_id": "=x", "owner_id": "o", "owner": HOSTILE, "target_id": "t"}
+    listed = facts(decisions={"conflicts": {"total": 4321, "rows": [row]}})
+    page = write_report(listed, tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert 'id="conflicts" open' in text
+    assert "4,321" in text
+    assert "'=x" in (page.parent / "conflicts.csv").read_text(encoding="utf-8-sig")
+    assert HOSTILE in (page.parent / "failed.csv").read_text(encoding="utf-8-sig").replace('""', '"')
+    write_report(facts(), tmp_path)
+    assert [path.name for path in page.parent.glob("*.csv")] == ["failed.csv"]
+
+
+def test_texts_are_shown_only_to_whoever_asked_and_escaped() -> None:
+    row = {"source_id": "x", "owner_id": "o", "owner": "O", "target_id": "t"}
+    found = facts(decisions={"conflicts": {"total": 1, "rows": [row]}})
+    assert "old text" not in render(found)
+    shown = render(replace(found, contents={("x", "t"): ({"text": HOSTILE}, {"text": "there"})}))
+    assert HOSTILE in Elements(shown).text
+    assert HOSTILE not in shown
+
+
+def test_the_flow_keeps_every_row_and_stays_on_its_canvas() -> None:
+    owners = [
+        {"owner_id": str(n), "owner": f"owner {n}", "rule": rule, "disposition": end, "rows": n + 1}
+        for n in range(30)
+        for rule, end in (("references", "inserted"), ("copy", "adopted"), ("none", "rejected"))
+    ]
+    found = flow(owners, {})
+    total = sum(line["rows"] for line in owners)
+    for x in {node.x for node in found.nodes}:
+        assert sum(node.rows for node in found.nodes if node.x == x) == total
+    assert max(node.x for node in found.nodes) < WIDTH
+    assert all(node.y >= 0 and node.y + node.height <= found.height for node in found.nodes)
+    alone = flow([], {**Counts(source_rows=5, inserted=4, conflicts=1).as_dict()})
+    assert {node.label: node.rows for node in alone.nodes} == {"rows of the old table": 5, "inserted": 4, "conflict": 1}
+    assert flow([], Counts().as_dict()).nodes == []

@@ -39,6 +39,10 @@ _EMPTY: dict[str, Any] = {
 }
 
 
+# Thousands of rows may stand in these: they are the report's and its summary.json's.
+_LISTS = frozenset({"decisions", "references_by_owner"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """Where a verb works, how, and what people see."""
@@ -93,7 +97,7 @@ def answer(
             console.problem(problem)
             code = problem.exit_code
             document |= _told(problem, caught)
-    console.answer(document)
+    console.answer({name: value for name, value in document.items() if name not in _LISTS})
     raise typer.Exit(code)
 
 

@@ -35,4 +35,12 @@ OnConflict = Annotated[
 AllowDangling = Annotated[
     bool | None, typer.Option("--allow-dangling", help="Leave references to nothing as they are.", show_default=False)
 ]
+ShowContent = Annotated[
+    bool | None,
+    typer.Option(
+        "--show-content",
+        help="Show the texts of rows to decide on, not only length and hash. They are read from the tables.",
+        show_default=False,
+    ),
+]
 ReportDir = Annotated[str | None, typer.Option("--report-dir", help="Where reports go. [default: reports]")]

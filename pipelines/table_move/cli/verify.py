@@ -9,7 +9,16 @@ import typer
 
 from pipelines.table_move.cli.call import Call, answer
 from pipelines.table_move.cli.demonstration import Demo
-from pipelines.table_move.cli.options import AllowDangling, AsJson, DatabaseUrl, LogFormat, ReportDir, Schema, Verbose
+from pipelines.table_move.cli.options import (
+    AllowDangling,
+    AsJson,
+    DatabaseUrl,
+    LogFormat,
+    ReportDir,
+    Schema,
+    ShowContent,
+    Verbose,
+)
 from pipelines.table_move.errors import GateClosed
 from pipelines.table_move.spec import Move
 
@@ -25,7 +34,12 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
         suite: Annotated[
             str | None, typer.Option("--suite", help="source, target, references or reconciliation.")
         ] = None,
+        list_all: Annotated[
+            bool | None,
+            typer.Option("--list", help="Only show every check with its reason.", show_default=False),
+        ] = None,
         allow_dangling: AllowDangling = None,
+        show_content: ShowContent = None,
         report_dir: ReportDir = None,
         as_json: AsJson = None,
         log_format: LogFormat = None,
@@ -38,6 +52,8 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
             "allow_dangling": allow_dangling,
             "report_dir": report_dir,
             "suite": suite,
+            "list_all": list_all,
+            "show_content": show_content,
             "as_json": as_json,
             "log_format": log_format,
             "verbose": verbose,
@@ -46,6 +62,8 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
 
 
 def _work(call: Call) -> Mapping[str, Any]:
+    if call.settings.list_all:
+        return _list(call)
     from pipelines.table_move.quality.gate import require_open
     from pipelines.table_move.verifier import verify
 
@@ -60,7 +78,31 @@ def _work(call: Call) -> Mapping[str, Any]:
     return summary
 
 
+def _list(call: Call) -> Mapping[str, Any]:
+    """Every check with its reason, from the files alone."""
+    from pipelines.table_move.quality.suites import read_suites
+
+    checks = [
+        {
+            "suite": suite.subject,
+            "expectation": check.name,
+            "severity": check.severity,
+            "reason": check.reason,
+            "remedy": check.remedy,
+        }
+        for suite in read_suites(call.move.suites)
+        for check in suite.checks
+        if call.settings.suite in (None, suite.subject)
+    ]
+    for check in checks:
+        call.console.line(f"{check['severity']:<8}  {check['suite']}/{check['expectation']}")
+        call.console.line(f"          {check['reason']}")
+    return {"checks": checks}
+
+
 def _show(call: Call, checks: Sequence[CheckRow]) -> None:
+    from pipelines.table_move.quality.gate import SAMPLES
+
     call.console.table(
         "Checks",
         [
@@ -68,7 +110,7 @@ def _show(call: Call, checks: Sequence[CheckRow]) -> None:
                 f"{check.suite}/{check.expectation}",
                 "" if check.success else f"{check.unexpected_count:,}",
                 "passed" if check.success else check.severity,
-                "\n".join(check.samples),
+                "\n".join(check.samples[:SAMPLES]),
             )
             for check in checks
         ],

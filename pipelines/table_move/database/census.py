@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg2 import extensions, sql
@@ -89,10 +90,55 @@ def ambiguous_ids(cursor: extensions.cursor, names: Names) -> list[tuple[str, st
     return cursor.fetchall()
 
 
-def kept(cursor: extensions.cursor, names: Names) -> list[dict[str, str]]:
-    """Rows of the target that stay although they differ, because somebody has decided so."""
-    cursor.execute(names.query("census.kept"))
-    return [{"source_id": key, "owner_id": owner, "target_id": target} for key, owner, target in cursor]
+def rows_to_decide(
+    cursor: extensions.cursor, names: Names, references: ReferenceCounts
+) -> dict[str, dict[str, object]]:
+    """What somebody has to look at, by kind: the true `total`, and the first 1000 `rows`. Keys and names, no texts.
+
+    references: their counts; classes without any are not looked for.
+    """
+    classified = names.query("references.classified")
+    questions = {
+        "conflicts": names.query("census.conflicts"),
+        "rejected": names.query("census.rejected"),
+        "dangling": names.query("census.references_to_decide", classified=classified),
+        "foreign": names.query("census.references_to_decide", classified=classified),
+        "kept": names.query("census.kept"),
+        "unknown": names.query("census.unknown_rows"),
+    }
+    for kind in ("dangling", "foreign"):
+        if not getattr(references, kind):
+            del questions[kind]
+    return {kind: _bounded(cursor, question, {"class": kind}) for kind, question in questions.items()}
+
+
+def _bounded(cursor: extensions.cursor, question: sql.Composable, values: Mapping[str, str]) -> dict[str, object]:
+    cursor.execute(question, values)
+    names = [column.name for column in cursor.description]
+    rows = [dict(zip(names, row, strict=True)) for row in cursor]
+    total = rows[0]["total"] if rows else 0
+    return {"total": total, "rows": [{name: row[name] for name in names if name != "total"} for row in rows]}
+
+
+def contents(
+    cursor: extensions.cursor, names: Names, pairs: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[dict[str, str], dict[str, str]]]:
+    """The carried texts of old rows and of the rows in their place, by (source id, target id)."""
+
+    def texts(alias: str, columns: Iterable[str]) -> sql.Composable:
+        parts = [
+            sql.SQL("{}, {}::text").format(sql.Literal(name), sql.Identifier(alias, name))
+            for name in dict.fromkeys(columns)
+        ]
+        return sql.SQL(", ").join(parts)
+
+    question = names.query(
+        "census.contents",
+        of_source=texts("s", (source for _, source in names.move.target.carried)),
+        of_target=texts("t", (target for target, _ in names.move.target.carried)),
+    )
+    cursor.execute(question, {"source_ids": [key for key, _ in pairs], "target_ids": [key for _, key in pairs]})
+    return {(source, target): (old, new) for source, target, old, new in cursor}
 
 
 def owner_candidates(cursor: extensions.cursor, names: Names) -> list[str]:
@@ -139,20 +185,40 @@ def counts(cursor: extensions.cursor, names: Names) -> Counts:
 def reference_counts(cursor: extensions.cursor, names: Names) -> ReferenceCounts:
     """Every reference by class, as it stands, and how many the move has changed."""
     cursor.execute(names.query("census.reference_counts", classified=names.query("references.classified")))
-    classes = dict(cursor.fetchall())
+    return _with_rewired(cursor, names, dict(cursor.fetchall()))
+
+
+def references_in_detail(
+    cursor: extensions.cursor, names: Names
+) -> tuple[ReferenceCounts, list[dict[str, object]], dict[str, dict[str, int]]]:
+    """The same counts; by column, a line each; and by owner, class to count."""
+    cursor.execute(names.query("census.references_in_detail", classified=names.query("references.classified")))
+    classes: Counter[str] = Counter()
+    columns: dict[tuple[str, str], Counter[str]] = {}
+    owners: dict[str, Counter[str]] = {}
+    for table, column, owner, class_, rows in cursor.fetchall():
+        classes["already_current" if class_ == "rewired" else class_] += rows
+        columns.setdefault((table, column), Counter())[class_] += rows
+        if owner is not None:
+            owners.setdefault(owner, Counter())[class_] += rows
+    lines = [{"table": table, "column": column, **dict(found)} for (table, column), found in columns.items()]
+    return _with_rewired(cursor, names, dict(classes)), lines, {owner: dict(found) for owner, found in owners.items()}
+
+
+def _with_rewired(cursor: extensions.cursor, names: Names, classes: dict[str, int]) -> ReferenceCounts:
+    """A rewired reference is current now; it is counted once, as rewired."""
     cursor.execute(names.query("census.rewired"))
     rewired = cursor.fetchone()[0]
-    # A rewired reference is current now; it is counted once, as rewired.
     current = max(classes.pop("already_current", 0) - rewired, 0)
     return ReferenceCounts(**classes, rewired=rewired, already_current=current)
 
 
 def owner_counts(cursor: extensions.cursor, names: Names) -> list[dict[str, object]]:
-    """Rows per owner and rule."""
+    """Rows per owner, rule and disposition."""
     cursor.execute(names.query("census.owner_counts"))
     return [
-        {"owner_id": owner, "owner": label, "rule": rule, "rows": rows}
-        for owner, label, rule, rows in cursor.fetchall()
+        {"owner_id": owner, "owner": label, "rule": rule, "disposition": disposition, "rows": rows}
+        for owner, label, rule, disposition, rows in cursor.fetchall()
     ]
 
 

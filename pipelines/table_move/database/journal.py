@@ -47,7 +47,8 @@ class RunRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRow:
-    """One expectation of a run. `samples` are keys, never texts; `seconds` is its share of its suite's time."""
+    """One expectation of a run. `samples` are keys, never texts, at most 1000; `seconds` is its share of its suite's
+    time."""
 
     phase: str
     suite: str
@@ -60,6 +61,7 @@ class CheckRow:
     samples: list[str]
     error: str | None
     seconds: float
+    remedy: str = ""
 
     @property
     def closes_the_gate(self) -> bool:
@@ -261,6 +263,13 @@ def checks(cursor: extensions.cursor, run_id: int) -> list[CheckRow]:
     cursor.execute(query("journal.checks"), {"run_id": run_id})
     names = [column.name for column in cursor.description]
     return [CheckRow(**dict(zip(names, row, strict=True))) for row in cursor]
+
+
+def runs(cursor: extensions.cursor, move: str) -> list[dict[str, object]]:
+    """Every attempt of a move, the newest first, as plain values."""
+    cursor.execute(query("journal.runs"), {"move": move})
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 def newest(checks: Sequence[CheckRow]) -> list[CheckRow]:

@@ -81,6 +81,7 @@ class Names:
             ),
             "carried_of_s": _digest("s", [source for _, source in move.target.carried]),
             "carried_of_t": _digest("t", [target for target, _ in move.target.carried]),
+            "carried_of_o": _digest("o", [target for target, _ in move.target.carried]),
             "primary_id": query("ids.primary", source_key=source_key, name_based=primary),
             "target": self.table(move.target.table),
             "target_key": sql.Identifier(move.target.key),

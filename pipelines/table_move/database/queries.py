@@ -20,15 +20,16 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
 @cache
-def _file(name: str) -> dict[str, str]:
-    parts = _NAME.split((FOLDER / f"{name}.sql").read_text(encoding="utf-8"))
+def read_queries(path: Path) -> dict[str, str]:
+    """The queries of a file by name, as they stand there, in the file's order."""
+    parts = _NAME.split(path.read_text(encoding="utf-8"))
     return {name: _PURPOSE.sub("", part.strip()) for name, part in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def query(name: str, **names: sql.Composable) -> sql.Composed:
     """The query `file.name` with its placeholders filled. Raises KeyError for an unknown query or a missing name."""
     file, _, part = name.partition(".")
-    pieces = _PLACEHOLDER.split(_file(file)[part])
+    pieces = _PLACEHOLDER.split(read_queries(FOLDER / f"{file}.sql")[part])
     text, used = pieces[0::2], pieces[1::2]
     composed = [sql.SQL(text[0])]
     for placeholder, rest in zip(used, text[1:], strict=True):

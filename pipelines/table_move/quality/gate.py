@@ -20,11 +20,13 @@ from psycopg2 import extensions, sql
 from pipelines.table_move.database.connect import Database, pin
 from pipelines.table_move.database.journal import CheckRow
 from pipelines.table_move.database.names import Names
-from pipelines.table_move.errors import GateClosed
+from pipelines.table_move.database.queries import query, read_queries
+from pipelines.table_move.errors import FailedCheck, GateClosed
 from pipelines.table_move.quality.suites import Check, Suite
 from pipelines.table_move.status import GateCounts
 
-SAMPLES = 3
+SAMPLES = 3  # keys that a table shows
+KEPT = 1000  # keys that the journal keeps, for the list of rows to decide on
 _KEYS = {
     "source": ["source_id"],
     "target": ["source_id", "owner_id"],
@@ -63,8 +65,8 @@ def run_suites(
     with database.reading() as cursor, contextlib.redirect_stdout(sys.stderr), _engine(gx, database, cursor) as source:
         rows = []
         for suite in suites:
-            query = subject_query(names, suite.subject, standing).as_string(cursor)
-            rows += _run(gx, source, suite, query, phase)
+            subject = subject_query(names, suite.subject, standing).as_string(cursor)
+            rows += _run(gx, source, suite, subject, phase)
         return rows
 
 
@@ -78,9 +80,10 @@ def require_open(rows: Iterable[CheckRow]) -> None:
     """Raises GateClosed, naming the expectations that close the gate."""
     failed = [row for row in rows if row.closes_the_gate]
     if failed:
-        lines = "\n".join(f"  {row.suite}/{row.expectation}: {_said(row)}. {row.reason}" for row in failed)
+        names = ", ".join(f"{row.suite}/{row.expectation}" for row in failed)
         raise GateClosed(
-            f"The gate is closed by {len(failed)} expectations:\n{lines}",
+            f"The gate is closed by {len(failed)} expectation{'s' if len(failed) > 1 else ''}: {names}.",
+            failed=tuple(_told(row) for row in failed),
             untouched="The old table is kept.",
             next_step="The report names the rows. Put them right, then run the same command again.",
         )
@@ -94,10 +97,17 @@ def subject_query(names: Names, subject: str, standing: Standing) -> sql.Composa
         "switched": sql.Literal(standing.switched),
         "dangling_allowed": sql.Literal(standing.dangling_allowed),
     }
+    if subject == "source":
+        more["groups"] = query("references.groups")
+        more["verdicts"] = _declared(names)
     if subject == "references":
         more["classified"] = names.query("references.classified")
     if subject == "target":
         more["carried"] = _carried(names, more["settled"])
+        more["target_columns_unsettled"] = _until_settled(names, more["settled"])
+    if subject == "reconciliation":
+        more["retired"] = sql.Literal(names.source_schema != names.schema)
+        more["old_schema"], more["old_table"] = sql.Literal(names.schema), sql.Literal(names.move.source.table)
     return names.query(f"subjects.{subject}", **more)
 
 
@@ -124,11 +134,32 @@ def _carried(names: Names, settled: sql.Composable) -> sql.Composable:
     )
 
 
-def _said(row: CheckRow) -> str:
-    if row.error:
-        return f"could not be evaluated ({row.error})"
-    where = f", for example {'; '.join(row.samples)}" if row.samples else ""
-    return f"{row.unexpected_count} rows{where}"
+def _declared(names: Names) -> sql.Composable:
+    """The verdicts that the move itself declares on its source rows, each with a comma behind it."""
+    verdicts = names.move.source.verdicts
+    declared = {} if verdicts is None else read_queries(verdicts)
+    return sql.Composed(
+        sql.SQL("({}) IS NOT FALSE AS {}, ").format(sql.SQL(text), sql.Identifier(name))
+        for name, text in declared.items()
+    )
+
+
+def _until_settled(names: Names, settled: sql.Composable) -> sql.Composable:
+    """The written columns; once the move is done they are the tenants' own affair, and read as missing."""
+    return sql.SQL(", ").join(
+        sql.SQL("CASE WHEN NOT {} THEN {} END AS {}").format(settled, sql.Identifier("t", name), sql.Identifier(name))
+        for name in names.move.target.columns
+    )
+
+
+def _told(row: CheckRow) -> FailedCheck:
+    return FailedCheck(
+        name=f"{row.suite}/{row.expectation}",
+        severity=row.severity,
+        rows=f"could not be evaluated: {row.error}" if row.error else f"{row.unexpected_count:,}",
+        samples=tuple(row.samples[:SAMPLES]),
+        remedy="See what it says, and put the suite or the subject right." if row.error else row.remedy,
+    )
 
 
 def _great_expectations() -> Any:
@@ -214,7 +245,7 @@ def _details(subject: str, checks: Sequence[Check]) -> Iterator[tuple[list[Check
             by_column,
             {
                 "result_format": "SUMMARY",
-                "partial_unexpected_count": SAMPLES,
+                "partial_unexpected_count": KEPT,
                 "unexpected_index_column_names": _KEYS[subject],
             },
         )
@@ -255,6 +286,7 @@ def _row(subject: str, check: Check, answer: dict[str, Any] | None, phase: str, 
         observed=None if "observed_value" not in result else str(result["observed_value"]),
         unexpected_count=count if isinstance(count, int) else 0,
         reason=check.reason,
+        remedy=check.remedy,
         samples=_samples(subject, result),
         error=error,
         seconds=round(seconds, 4),
@@ -262,7 +294,7 @@ def _row(subject: str, check: Check, answer: dict[str, Any] | None, phase: str, 
 
 
 def _samples(subject: str, result: dict[str, Any]) -> list[str]:
-    """Keys of some failing rows; never their texts."""
+    """Keys of failing rows; never their texts."""
     rows = result.get("partial_unexpected_index_list") or (result.get("details") or {}).get("unexpected_rows") or []
     keys = _KEYS[subject]
-    return [" / ".join(str(row[key]) for key in keys if key in row) for row in rows[:SAMPLES]]
+    return [" / ".join(str(row[key]) for key in keys if key in row) for row in rows[:KEPT]]

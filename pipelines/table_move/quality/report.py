@@ -1,18 +1,24 @@
-"""The report of a run: one self-contained HTML page and `summary.json`, written from the journal's plain values."""
+"""The report of a run: one self-contained HTML page, `summary.json`, and the rows to decide on as CSV, written from the
+journal's plain values."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipelines.table_move.database.journal import CheckRow, newest
 from pipelines.table_move.errors import ReportNotWritten
+from pipelines.table_move.quality import charts, decisions
+from pipelines.table_move.quality.decisions import Contents
+from pipelines.table_move.quality.spreadsheet import as_csv
 
 _PHASES = {
     "preflight": "look at everything that could stop the move",
@@ -23,6 +29,8 @@ _PHASES = {
     "retire": "take the old table out of the application's schema",
     "confirm": "follow late references, check the committed result",
 }
+_OWNERS_SHOWN = 200
+SAMPLES = 3  # keys in the tables of checks; the rest stands with the rows to decide on
 _VERDICTS = {
     "done": ("good", "Done. Every row has its place, every reference follows, the old table is retired."),
     "stopped": ("bad", "Stopped. The old table is kept."),
@@ -36,26 +44,32 @@ _VERDICTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a report is written from."""
+    """What a report is written from. `contents`: texts of rows to decide on, for whoever asked to see them."""
 
     summary: Mapping[str, Any]
     checks: Sequence[CheckRow]
+    contents: Contents = field(default_factory=dict)
 
 
 def write_report(facts: Facts, folder: Path) -> Path:
-    """Write the page and `summary.json` into a folder of their own. Returns the page. Raises ReportNotWritten."""
+    """Write the page, `summary.json` and the CSV files into a folder of their own. Returns the page. Raises
+    ReportNotWritten."""
     run_id = facts.summary.get("run_id")
     name = re.sub(r"[^\w-]", "-", str(facts.summary["move"]))  # a schema may be called ../../etc
     place = folder / f"{name}-{'verify' if run_id is None else f'run-{run_id}'}"
     page = place / "report.html"
     try:
         place.mkdir(parents=True, exist_ok=True)
+        for old in place.glob("*.csv"):
+            old.unlink()  # of an earlier report in this folder
         _write(page, render(facts))
         document = {
             **facts.summary,
             "report": str(page),
             "checks": [check.__dict__ for check in facts.checks],
         }
+        for kind in decisions.found(facts.summary, facts.checks):
+            _write(place / kind.file, as_csv(kind.columns, kind.rows))
         _write(place / "summary.json", json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
     except OSError as problem:
         raise ReportNotWritten(
@@ -78,20 +92,92 @@ def render(facts: Facts) -> str:
         lstrip_blocks=True,
     )
     summary = facts.summary
-    ended = "paused" if summary["state"] == "stopped" and not summary["error"] else str(summary["state"])
-    tone, verdict = _VERDICTS.get(ended, ("busy", ended))
+    style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+    newest_checks = newest(facts.checks)
+    tone, verdict = _VERDICTS.get(_ended(summary), ("busy", _ended(summary)))
+    owners = _owners(summary.get("owners", []), summary.get("references_by_owner", {}))
     return environment.get_template("report.html.j2").render(
         summary=summary,
+        style=style,
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         tone=tone,
         verdict=verdict,
+        go_on=_go_on(summary),
+        go_back=_go_back(summary),
         balance=_balance(summary),
-        owners=_owners(summary.get("owners", [])),
-        failed=[check for check in newest(facts.checks) if not check.success],
-        checks=facts.checks,
-        timings=[
-            (name, what, summary["timings"][name]) for name, what in _PHASES.items() if name in summary["timings"]
-        ],
+        flow=charts.flow(summary.get("owners", []), summary),
+        owners=owners[:_OWNERS_SHOWN],
+        more_owners=max(len(owners) - _OWNERS_SHOWN, 0),
+        kinds=decisions.found(summary, facts.checks),
+        shown=decisions.SHOWN,
+        contents=facts.contents,
+        closing=[check for check in newest_checks if check.closes_the_gate],
+        checks=newest_checks,
+        suites=_suites(facts.checks),
+        phases=charts.timeline(summary["timings"], _PHASES, _seconds_by_phase(facts.checks)),
+        columns=summary.get("references_by_column", []),
+        samples=SAMPLES,
     )
+
+
+def _ended(summary: Mapping[str, Any]) -> str:
+    return "paused" if summary["state"] == "stopped" and not summary["error"] else str(summary["state"])
+
+
+def _go_on(summary: Mapping[str, Any]) -> tuple[str, str, str]:
+    """May I go on: the word, why, and the command."""
+    command, failed = summary.get("command", "python -m …"), summary["gate"]["failed_critical"]
+    run = f"{command} run"
+    return {
+        "done": (
+            "Nothing is left to do.",
+            "The old table is kept, whole and frozen. When nobody needs it any more, it can go for good:",
+            f"{command} purge --yes",
+        ),
+        "checked": ("Yes.", "No critical check failed.", run),
+        "paused": ("Yes.", "It stopped where it was told to, and every critical check that ran has passed.", run),
+        "running": ("Wait.", "The run is under way.", f"{command} status"),
+        "interrupted": ("Yes.", "What was committed stays; the same command goes on from there.", run),
+    }.get(
+        _ended(summary),
+        (
+            "Not yet.",
+            f"{failed} critical {'check has' if failed == 1 else 'checks have'} failed. Put the rows right, then:"
+            if failed
+            else "Put right what the message says, then:",
+            run,
+        ),
+    )
+
+
+def _go_back(summary: Mapping[str, Any]) -> tuple[str, str | None]:
+    """How to go back: a sentence, and the command where there is one."""
+    rollback = f"{summary.get('command', 'python -m …')} rollback"
+    milestone = summary.get("milestone")
+    if summary["state"] in ("rolled_back", "purged") or milestone is None:
+        return "Nothing has been changed, so there is nothing to take back.", None
+    if milestone == "copying":
+        return (
+            "The old table is in charge and no reference was changed. This takes the copied rows out again:",
+            rollback,
+        )
+    return "This brings the old table back, with its data and its references:", rollback
+
+
+def _suites(checks: Sequence[CheckRow]) -> list[dict[str, Any]]:
+    """Seconds per suite and phase; what ran while writers waited (`cutover`) is counted apart."""
+    found: dict[str, dict[str, Any]] = {}
+    for check in checks:
+        line = found.setdefault(check.suite, {"suite": check.suite, "seconds": 0.0, "paused": 0.0})
+        line["paused" if check.phase == "cutover" else "seconds"] += check.seconds
+    return list(found.values())
+
+
+def _seconds_by_phase(checks: Sequence[CheckRow]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for check in checks:
+        found[check.phase] = found.get(check.phase, 0.0) + check.seconds
+    return found
 
 
 def _balance(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,15 +192,20 @@ def _balance(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {"left": left, "right": right, "holds": left == right, "bars": bars}
 
 
-def _owners(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One line per owner: rows by rule, and the width of its bar in percent of the largest."""
+def _owners(rows: Sequence[Mapping[str, Any]], references: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
+    """One line per owner, most rows first: rows by rule and by disposition, references by class, the bar's width."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        line = found.setdefault(row["owner_id"], {"owner": row["owner"], "owner_id": row["owner_id"], "rows": 0})
+        nobody = {"owner": row["owner"] if row["owner_id"] else "(no owner)", "owner_id": row["owner_id"] or ""}
+        line = found.setdefault(row["owner_id"], {**nobody, "rows": 0, "rules": {}, "ends": {}})
         line["rows"] += row["rows"]
-        line[row["rule"]] = line.get(row["rule"], 0) + row["rows"]
+        for part, name in (("rules", row["rule"]), ("ends", row.get("disposition", "inserted"))):
+            line[part][name] = line[part].get(name, 0) + row["rows"]
     most = max((line["rows"] for line in found.values()), default=1)
-    return [{**line, "width": round(100 * line["rows"] / most, 2)} for line in found.values()]
+    return [
+        {**line, "width": round(100 * line["rows"] / most, 2), "references": references.get(key, {})}
+        for key, line in sorted(found.items(), key=lambda item: (-item[1]["rows"], item[1]["owner"]))
+    ]
 
 
 def _write(path: Path, text: str) -> None:

@@ -16,11 +16,13 @@ SEVERITIES = ("critical", "warning", "info")
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One expectation. `name` is unique in its suite; `reason` is a sentence for the person who signs."""
+    """One expectation. `name` is unique in its suite; `reason` is a sentence for the person who signs, `remedy` says
+    what to do about a row that fails (in the file: meta.remedy)."""
 
     name: str
     severity: str
     reason: str
+    remedy: str = "Put the rows right, then run again."
     definition: dict[str, Any]
 
 
@@ -70,7 +72,8 @@ def _check(path: Path, number: int, entry: Any, known: frozenset[str]) -> Check:
         raise _closed(path, f"expectation {number} has the unknown severity {severity!r}; known: {SEVERITIES}")
     if kind == "unexpected_rows_expectation" and "{batch}" not in str(kwargs.get("unexpected_rows_query")):
         raise _closed(path, f"expectation {number} does not query {{batch}}, so it would look at something else")
-    return Check(name=name, severity=severity, reason=reason, definition=entry)
+    advice = {"remedy": meta["remedy"]} if meta.get("remedy") else {}
+    return Check(name=name, severity=severity, reason=reason, definition=entry, **advice)
 
 
 def _known_expectations() -> frozenset[str]:

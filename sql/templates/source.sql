@@ -1,0 +1,15 @@
+-- name: declared_variables_are_used
+-- Every declared variable stands in the text, as {name} or {{name}}.
+NOT EXISTS (SELECT FROM unnest(s.variables) AS v (name) WHERE strpos(s.template_text, '{' || v.name || '}') = 0)
+
+-- name: used_variables_are_declared
+-- Every placeholder of the text, {name} or {{name}}, is a declared variable. What is no name, such as JSON, is none.
+strpos(s.template_text, '{') = 0 OR NOT EXISTS (
+    SELECT FROM regexp_matches(s.template_text, '[{]([A-Za-z_][A-Za-z0-9_]*)[}]', 'g') AS p (parts)
+    WHERE p.parts[1] <> ALL (s.variables))
+
+-- name: name_is_kept_whole
+-- The name, or the first line of the description that takes its place, is not longer than a name may be.
+CASE WHEN btrim(coalesce(s.template_name, ''), E' \t\n\x0B\f\r') <> '' THEN length(s.template_name) <= 255
+     ELSE coalesce(length(s.description), 0) <= 255
+       OR length((regexp_match(ltrim(s.description, E' \t\n\x0B\f\r'), '^[^\r\n]*'))[1]) <= 255 END
