@@ -473,8 +473,9 @@ BEGIN
             SELECT business_id::text INTO found_text_2 FROM businesses ORDER BY business_id LIMIT 1;
             RAISE EXCEPTION '% rows have no owner: nobody refers to them and there is no default business. For example %',
                 found_rows, found_text
-                USING HINT = format('Name one: PGOPTIONS=''-c pipelines.default_business=%s'' psql -X -v ON_ERROR_STOP=1 '
-                                    '-f sql/01_cleanup_template_tables.sql', coalesce(found_text_2, 'BUSINESS_ID'));
+                USING HINT = format('Name one: PGOPTIONS=''-c pipelines.default_business=%1$s'' psql -X -v ON_ERROR_STOP=1 '
+                                    '-f sql/01_cleanup_template_tables.sql (or python -m pipelines.migrations up '
+                                    '--default-business %1$s)', coalesce(found_text_2, 'BUSINESS_ID'));
         END IF;
     END IF;
 
