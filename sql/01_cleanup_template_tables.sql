@@ -79,7 +79,7 @@ BEGIN
     PERFORM set_config('client_min_messages', 'warning', true);  -- that they are there already is no news
     CREATE SCHEMA IF NOT EXISTS pipelines_migrations;
     CREATE TABLE IF NOT EXISTS pipelines_migrations.applied (
-        number     integer PRIMARY KEY,
+        number     bigint PRIMARY KEY,
         name       text NOT NULL,
         sha256     text,
         applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -21,7 +21,7 @@ _FORWARD = """-- {number:02d}: what it does, in a sentence.
 
 CREATE SCHEMA IF NOT EXISTS pipelines_migrations;
 CREATE TABLE IF NOT EXISTS pipelines_migrations.applied (
-    number     integer PRIMARY KEY,
+    number     bigint PRIMARY KEY,
     name       text NOT NULL,
     sha256     text,
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -19,7 +19,7 @@ _READ = "SELECT number, name, sha256, applied_at, applied_by FROM pipelines_migr
 _CREATE = """
 CREATE SCHEMA IF NOT EXISTS pipelines_migrations;
 CREATE TABLE IF NOT EXISTS pipelines_migrations.applied (
-    number     integer PRIMARY KEY,
+    number     bigint PRIMARY KEY,
     name       text NOT NULL,
     sha256     text,
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),

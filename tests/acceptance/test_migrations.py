@@ -15,7 +15,7 @@ from tests.postgres_tools import contents, psql, schema_dump
 
 LINE = (
     "CREATE SCHEMA IF NOT EXISTS pipelines_migrations;\n"
-    "CREATE TABLE IF NOT EXISTS pipelines_migrations.applied (number integer PRIMARY KEY, name text NOT NULL, sha256 text,"
+    "CREATE TABLE IF NOT EXISTS pipelines_migrations.applied (number bigint PRIMARY KEY, name text NOT NULL, sha256 text,"
     " applied_at timestamptz NOT NULL DEFAULT clock_timestamp(), applied_by text NOT NULL DEFAULT session_user);\n"
     "INSERT INTO pipelines_migrations.applied (number, name) VALUES ({number}, '{name}') ON CONFLICT DO NOTHING;\n"
 )
