@@ -1,5 +1,5 @@
 # make run   the move on the embedded demonstration database      make test   the whole test suite
-# make setup the environment alone    make lint   ruff    make lock   the hash-pinned lock, made anew
+# make setup the environment alone    make lint   ruff, squawk    make lock   the hash-pinned lock, made anew
 # make bench the copy against server-side SQL, as a ratio (ROWS=200000 PAIRS=3)
 PYTHON ?= python3
 VENV := .venv
@@ -23,6 +23,7 @@ setup: $(VENV)/.installed
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/squawk --pg-version 16 $(sort $(wildcard sql/[0-9]*.sql))
 
 # Bytecode is compiled on purpose: importing Great Expectations takes twice as long without it.
 $(VENV)/.installed: requirements.txt

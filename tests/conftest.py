@@ -75,11 +75,12 @@ def any_url(any_server: str) -> Iterator[str]:
 
 
 @contextmanager
-def empty_database(server: str) -> Iterator[str]:
+def empty_database(server: str, *, template: str = "template1") -> Iterator[str]:
+    """A database of its own: empty, or a copy of another one that nobody is connected to."""
     name = f"test_{next(_numbers)}"
     connection = psycopg2.connect(server)
     connection.autocommit = True
-    connection.cursor().execute(f"CREATE DATABASE {name}")
+    connection.cursor().execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     yield server.replace("/postgres?", f"/{name}?")
     connection.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
     connection.close()

@@ -63,6 +63,7 @@ def test_imports_of_the_machine_go_one_way() -> None:
                 assert mine is not None, f"{name} stands in no layer"
                 assert layer(imported) <= mine, f"{name} imports {imported}, which stands above it"
             assert not imported.startswith(MOVES), f"{name} knows a move"
+            assert not imported.startswith("pipelines.migrations"), f"{name} knows the numbered migrations"
 
 
 def test_pure_modules_know_no_database_clock_environment_or_log() -> None:
@@ -108,6 +109,26 @@ def test_the_readme_quotes_the_second_move_as_it_is() -> None:
     assert len(quoted) == 2
     for _, block in quoted:
         assert any(textwrap.dedent(block) in text for text in files), block
+
+
+def test_the_numbered_migrations_know_no_move_and_stand_under_their_command_line() -> None:
+    order = ("files", "history", "backend", "runner", "cli", "__main__")
+    for path in (PACKAGE / "migrations").glob("*.py"):
+        for imported in imports(path):
+            assert not imported.startswith(MOVES), f"{path.name} knows a move"
+            part = imported.removeprefix("pipelines.migrations").strip(".").partition(".")[0]
+            if imported.startswith("pipelines.migrations") and part:
+                assert order.index(part) < order.index(path.stem), f"{path.name} imports {part}"
+
+
+def test_every_numbered_file_says_what_it_does_and_has_a_way_back() -> None:
+    for path in (ROOT / "sql").glob("[0-9]*.sql"):
+        text = path.read_text(encoding="utf-8")
+        header = re.match(r"(--.*\n)+", text)[0]
+        for word in ("What it does", "Locks", "Time", "Going back"):
+            assert f"-- {word} " in header, f"{path.name} does not say: {word}"
+        for before, ignored in re.findall(r"^(.*)\n(-- squawk-ignore.*)$", text, re.MULTILINE):
+            assert before.startswith("-- "), f"{path.name}: the line before {ignored!r} does not give the reason"
 
 
 def test_every_query_says_what_it_is_for_and_is_used() -> None:

@@ -1,0 +1,254 @@
+"""The command line of the numbered migrations: one verb each for forward, back, a look, one file, and a new one."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.table_move.cli.options import AllowDangling, AsJson, DefaultBusiness, LogFormat, Schema, Verbose
+from pipelines.table_move.errors import EXIT_CODES, Bug, MoveError, UsageProblem
+from pipelines.table_move.signals import Signalled, signals
+
+if TYPE_CHECKING:
+    from pipelines.table_move.console import Console
+    from pipelines.table_move.database.connect import Database
+    from pipelines.table_move.settings import Settings
+
+_CODES = "\n\n".join(f"{code}  {EXIT_CODES[code]}" for code in (0, 2, 3, 5, 6, 7, 70, 130, 143))
+_NEXT = "Give --database-url or DATABASE_URL, for example postgresql://USER@HOST:5432/DATABASE."
+
+DatabaseUrl = Annotated[str | None, typer.Option("--database-url", help="postgresql://…; else DATABASE_URL.")]
+LockTimeout = Annotated[str | None, typer.Option("--lock-timeout", help="Longest wait for one lock. [default: 500ms]")]
+Folder = Annotated[Path | None, typer.Option("--folder", help="Where the numbered files are. [default: sql]")]
+To = Annotated[int | None, typer.Option("--to", help="The last number that is to be applied afterwards.", metavar="NN")]
+
+app = typer.Typer(
+    name="migrations",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help=(
+        "Numbered SQL migrations, forward and back. psql applies the same files: "
+        "psql -X -v ON_ERROR_STOP=1 -f sql/NN_….sql; `status` knows it afterwards.\n\n"
+        f"Exit codes:\n\n{_CODES}"
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """Where a verb works, how, and what people see."""
+
+    folder: Path
+    database: Database
+    settings: Settings
+    console: Console
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What the files read with current_setting(), and how long they wait for a lock."""
+        chosen = {
+            "lock_timeout": f"{self.settings.lock_timeout * 1000:.0f}ms",
+            "pipelines.schema": self.settings.application_schema,
+            "pipelines.allow_dangling": "on" if self.settings.allow_dangling else "off",
+        }
+        if self.settings.default_business is not None:
+            chosen["pipelines.default_business"] = self.settings.default_business
+        return chosen
+
+
+@app.command()
+def up(
+    to: To = None,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    default_business: DefaultBusiness = None,
+    allow_dangling: AllowDangling = None,
+    lock_timeout: LockTimeout = None,
+    folder: Folder = None,
+    as_json: AsJson = None,
+    log_format: LogFormat = None,
+    verbose: Verbose = None,
+) -> None:
+    """Apply what is pending, in order, up to --to. Each file is committed before the next begins."""
+    options = _given(locals(), without=("to", "folder"))
+
+    def work(call: Call) -> Mapping[str, Any]:
+        from pipelines.migrations import files, runner
+
+        found = files.read(call.folder)
+        done = runner.up(call.database, found, call.parameters, to=to, say=call.console.line)
+        return _done(call, done, "applied")
+
+    _answer(options, folder, work)
+
+
+@app.command()
+def down(
+    to: To = None,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    lock_timeout: LockTimeout = None,
+    folder: Folder = None,
+    as_json: AsJson = None,
+    log_format: LogFormat = None,
+    verbose: Verbose = None,
+) -> None:
+    """Take back the newest migration, or all above --to, the newest first. --to 0 takes back everything."""
+    options = _given(locals(), without=("to", "folder"))
+
+    def work(call: Call) -> Mapping[str, Any]:
+        from pipelines.migrations import files, runner
+
+        found = files.read(call.folder)
+        done = runner.down(call.database, found, call.parameters, to=to, say=call.console.line)
+        return _done(call, done, "taken back")
+
+    _answer(options, folder, work)
+
+
+@app.command()
+def status(
+    database_url: DatabaseUrl = None,
+    folder: Folder = None,
+    as_json: AsJson = None,
+    log_format: LogFormat = None,
+    verbose: Verbose = None,
+) -> None:
+    """What is applied, by whom and when, also by psql; what is pending, edited or missing. Writes nothing."""
+    options = _given(locals(), without=("folder",))
+
+    def work(call: Call) -> Mapping[str, Any]:
+        from pipelines.migrations import files, runner
+
+        lines = runner.status(call.database, files.read(call.folder))
+        call.console.table(
+            "Migrations",
+            [
+                (
+                    line.name,
+                    f"{line.applied_at:%Y-%m-%d %H:%M}" if line.applied_at else "",
+                    line.state,
+                    line.applied_by or "",
+                )
+                for line in lines
+            ],
+        )
+        shown = [{**asdict(line), "migration": line.migration and line.migration.path.name} for line in lines]
+        return {"migrations": shown}
+
+    _answer(options, folder, work)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Option("--file", help="The file to apply.", metavar="sql/NN_….sql")],
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    default_business: DefaultBusiness = None,
+    allow_dangling: AllowDangling = None,
+    lock_timeout: LockTimeout = None,
+    as_json: AsJson = None,
+    log_format: LogFormat = None,
+    verbose: Verbose = None,
+) -> None:
+    """Apply one file, whose predecessors are applied. Applied already: nothing is done."""
+    options = _given(locals(), without=("file",))
+
+    def work(call: Call) -> Mapping[str, Any]:
+        from pipelines.migrations import files, runner
+
+        found = files.read(call.folder)
+        named = [migration for migration in found if migration.path.resolve() == file.resolve()]
+        if not named:
+            raise UsageProblem(
+                f"{file} is no numbered migration.",
+                untouched="Nothing was read or written.",
+                next_step="Name a file such as sql/01_cleanup_template_tables.sql; the rollback files are for `down`.",
+            )
+        done = runner.up(call.database, found, call.parameters, only=named[0], say=call.console.line)
+        return _done(call, done, "applied")
+
+    _answer(options, file.parent, work)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Lower case letters, digits and _.", metavar="NAME")],
+    folder: Folder = None,
+) -> None:
+    """Write the two files of the next number, to be filled in. Needs no database."""
+    from pipelines.migrations import files
+    from pipelines.table_move.console import Console
+
+    try:
+        for path in files.create(folder or files.FOLDER, name):
+            typer.echo(path)
+    except MoveError as problem:
+        Console(as_json=False).problem(problem)
+        raise typer.Exit(problem.exit_code) from None
+
+
+def _given(values: Mapping[str, Any], *, without: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in without}
+
+
+def _done(call: Call, names: list[str], what: str) -> dict[str, Any]:
+    call.console.line(f"{', '.join(names)}: {what}." if names else "Nothing is left to do.")
+    return {what.replace(" ", "_"): names}
+
+
+def _answer(options: Mapping[str, Any], folder: Path | None, work: Callable[[Call], Mapping[str, Any]]) -> None:
+    """Do the work of a verb, print its answer, and exit with the code of the contract."""
+    from pipelines.table_move.console import Console
+    from pipelines.table_move.database.connect import told_by_sqlstate
+    from pipelines.table_move.settings import Settings
+
+    console = Console(as_json=bool(options["as_json"]))  # until the settings are read
+    document: dict[str, Any] = {"database": None}
+    code = 0
+    with signals() as received:
+        try:
+            settings = Settings.read(**options)
+            console = Console(as_json=settings.as_json, log_format=settings.log_format, verbose=settings.verbose)
+            call = _prepare(settings, folder, console)
+            document["database"] = call.database.label
+            received.cancel = call.database.cancel
+            with console, told_by_sqlstate():
+                document |= work(call)
+        except (Exception, Signalled) as caught:
+            problem = received.told() if received.came is not None else caught
+            if not isinstance(problem, MoveError):
+                traceback.print_exception(problem, file=sys.stderr)
+                problem = Bug(type(problem).__name__)
+            console.problem(problem)
+            code = problem.exit_code
+            document["error"] = problem.happened
+    console.answer(document)
+    raise typer.Exit(code)
+
+
+def _prepare(settings: Settings, folder: Path | None, console: Console) -> Call:
+    from pipelines.migrations.files import FOLDER
+    from pipelines.table_move.database.connect import Database, libpq_variables_set, parse_url
+
+    if settings.database_url is None:
+        named = libpq_variables_set()
+        raise UsageProblem(
+            f"{', '.join(named)} is set, but no URL is given." if named else "No database URL is given.",
+            untouched="Nothing was read or written.",
+            next_step=_NEXT,
+        )
+    database = Database(
+        parameters=parse_url(settings.database_url.get_secret_value()),
+        schema=settings.application_schema,
+        application_name="pipelines",
+    )
+    return Call(folder=folder or FOLDER, database=database, settings=settings, console=console)

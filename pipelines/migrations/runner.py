@@ -1,0 +1,160 @@
+"""Up and down: in order, one at a time, each noted as soon as it stands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import psycopg2
+from yoyo.migrations import Migration as YoyoMigration
+
+from pipelines.migrations import history
+from pipelines.migrations.backend import Backend
+from pipelines.migrations.files import Migration, way_back
+from pipelines.migrations.history import Line, State
+from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.lock import exclusive
+from pipelines.table_move.errors import AnotherRunActive, Blocked, UsageProblem
+
+LOCK = "migrations"  # the advisory lock of all that apply numbered files
+
+Say = Callable[[str], None]
+
+
+def up(
+    database: Database,
+    migrations: Sequence[Migration],
+    settings: Mapping[str, str],
+    *,
+    to: int | None = None,
+    only: Migration | None = None,
+    say: Say,
+) -> list[str]:
+    """Apply what is pending, up to a number. only: this file alone. Returns the names of what was applied."""
+    last = only.number if only else to if to is not None else len(migrations)
+    _require_known(last, migrations, lowest=1)
+    with _working(database, settings) as (backend, notices):
+        lines = _sound(database, migrations)
+        for line in lines:
+            if line.state is State.BY_HAND:
+                _adopt(backend, line.migration)
+        pending = [line.migration for line in lines if line.state is State.PENDING and line.number <= last]
+        if only and any(migration.number < only.number for migration in pending):
+            raise Blocked(
+                f"{pending[0].name} has to be applied before {only.name}.",
+                untouched="Nothing was applied.",
+                next_step=f"python -m pipelines.migrations up --to {only.number:02d}",
+            )
+        for migration in pending:
+            say(f"{migration.name} …")
+            if backend.is_applied(_yoyo(migration)):  # psql has taken it back
+                backend.unmark_migrations([_yoyo(migration)])
+            with _told(migration, "applied", notices, say):
+                backend.apply_one(_yoyo(migration))
+            history.note(backend.cursor(), migration)
+        return [migration.name for migration in pending]
+
+
+def down(
+    database: Database,
+    migrations: Sequence[Migration],
+    settings: Mapping[str, str],
+    *,
+    to: int | None = None,
+    say: Say,
+) -> list[str]:
+    """Take back what is above a number, the newest first; without a number, the newest alone. Returns the names."""
+    if to is not None:
+        _require_known(to, migrations, lowest=0)
+    with _working(database, settings) as (backend, notices):
+        applied = [line.migration for line in _sound(database, migrations) if line.state is not State.PENDING]
+        applied.reverse()
+        wanted = applied[:1] if to is None else [migration for migration in applied if migration.number > to]
+        for migration in wanted:
+            say(f"{migration.name}, back …")
+            with _told(migration, "taken back", notices, say):
+                backend.rollback_one(_yoyo(migration))
+            history.forget(backend.cursor(), migration)
+        return [migration.name for migration in wanted]
+
+
+def status(database: Database, migrations: Sequence[Migration]) -> list[Line]:
+    """Every number and what is known of it. Reads only, and creates nothing."""
+    with database.reading() as cursor:
+        return history.look(cursor, migrations)
+
+
+@contextmanager
+def _working(database: Database, settings: Mapping[str, str]) -> Iterator[tuple[Backend, list[str]]]:
+    """One at a time, with the history's tables in place."""
+    logging.getLogger("yoyo").setLevel(logging.CRITICAL)  # what it logs is told as an error of ours
+    with exclusive(database, LOCK):
+        with database.writing() as cursor:
+            history.prepare(cursor)
+        notices: list[str] = []
+        with Backend(database, settings, path=history.SCHEMA, notices=notices) as backend:
+            backend.ensure_internal_schema_updated()
+            yield backend, notices
+
+
+def _sound(database: Database, migrations: Sequence[Migration]) -> list[Line]:
+    lines = status(database, migrations)
+    history.require_sound(lines)
+    return lines
+
+
+def _adopt(backend: Backend, migration: Migration) -> None:
+    """psql applied it: from here on its bytes are known, too."""
+    yoyo = _yoyo(migration)
+    if not backend.is_applied(yoyo):
+        backend.mark_migrations([yoyo])
+    history.note(backend.cursor(), migration)
+
+
+def _yoyo(migration: Migration) -> YoyoMigration:
+    return YoyoMigration(migration.name, str(migration.path), str(migration.path.parent))
+
+
+@contextmanager
+def _told(migration: Migration, done: str, notices: list[str], say: Say) -> Iterator[None]:
+    """What the file says while it runs, and what it ends with, as errors of ours; lost connections pass through."""
+    notices.clear()
+    try:
+        yield
+    except psycopg2.Error as problem:
+        state = problem.pgcode or ""
+        said = problem.diag.message_primary
+        again = "Then run the same command again."
+        if state == "55006":
+            raise AnotherRunActive(
+                f"{migration.name} was not {done}: {said}.",
+                untouched=_kept(migration),
+                next_step=problem.diag.message_hint or again,
+            ) from problem
+        if not state or state.startswith(("08", "57", "40", "53", "55P03", "25", "28", "42501")):
+            raise
+        raise Blocked(
+            f"{migration.name} was not {done}: {said} (SQLSTATE {state}).",
+            untouched=_kept(migration),
+            next_step=problem.diag.message_hint
+            or f"Put {migration.path.name} or {way_back(migration).name} right. {again}",
+        ) from problem
+    finally:
+        for text in notices:
+            say(f"  {text}")
+
+
+def _kept(migration: Migration) -> str:
+    if migration.is_transactional:
+        return f"Nothing of {migration.name} was kept; what stood before it stands."
+    return f"{migration.name} is no transaction: what it had done was taken back or stays, and is met again as it is."
+
+
+def _require_known(number: int, migrations: Sequence[Migration], *, lowest: int) -> None:
+    if not lowest <= number <= len(migrations):
+        raise UsageProblem(
+            f"There is no migration {number:02d}; there are {lowest:02d} to {len(migrations):02d}.",
+            untouched="Nothing was read or written.",
+            next_step="python -m pipelines.migrations status lists them.",
+        )

@@ -1,0 +1,18 @@
+-- transactional: false
+-- 02, back: the indexes leave, while the application goes on.
+--
+-- What it does   Drops the four indexes of 02. Queries are right without them, and slower.
+-- Locks          SHARE UPDATE EXCLUSIVE on stages and templates; waits for open transactions, and lets everybody pass.
+-- Time           Moments, once the transactions that were open have ended.
+-- Going back     02_index_frequent_queries.sql
+
+SET lock_timeout = 0;
+SET statement_timeout = 0;
+SET client_min_messages = warning;
+
+DELETE FROM pipelines_migrations.applied WHERE number = 2;
+
+DROP INDEX CONCURRENTLY IF EXISTS idx_templates_business_id_template_type;
+DROP INDEX CONCURRENTLY IF EXISTS idx_stages_response_generation_template_id;
+DROP INDEX CONCURRENTLY IF EXISTS idx_stages_data_extraction_template_id;
+DROP INDEX CONCURRENTLY IF EXISTS idx_stages_stage_selection_template_id;

