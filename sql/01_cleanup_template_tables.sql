@@ -209,6 +209,7 @@ BEGIN
             observed         text,
             unexpected_count bigint NOT NULL,
             reason           text NOT NULL,
+            remedy           text NOT NULL DEFAULT '',
             samples          jsonb NOT NULL DEFAULT '[]',
             error            text,
             seconds          double precision NOT NULL,
