@@ -4,9 +4,10 @@ NOT EXISTS (SELECT FROM unnest(s.variables) AS v (name) WHERE strpos(s.template_
 
 -- name: used_variables_are_declared
 -- Every placeholder of the text, {name} or {{name}}, is a declared variable. What is no name, such as JSON, is none.
-strpos(s.template_text, '{') = 0 OR NOT EXISTS (
-    SELECT FROM regexp_matches(s.template_text, '[{]([A-Za-z_][A-Za-z0-9_]*)[}]', 'g') AS p (parts)
-    WHERE p.parts[1] <> ALL (s.variables))
+NOT EXISTS (
+    SELECT FROM string_to_table(s.template_text, '{') WITH ORDINALITY AS p (part, place)  -- a regex takes twice as long
+    WHERE place > 1 AND strpos(part, '}') > 1 AND split_part(part, '}', 1) <> ALL (s.variables)
+      AND split_part(part, '}', 1) ~ '^[A-Za-z_][A-Za-z0-9_]*$')
 
 -- name: name_is_kept_whole
 -- The name, or the first line of the description that takes its place, is not longer than a name may be.
