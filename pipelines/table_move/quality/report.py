@@ -131,8 +131,8 @@ def _go_on(summary: Mapping[str, Any]) -> tuple[str, str, str]:
     return {
         "done": (
             "Nothing is left to do.",
-            "The old table is kept, whole and frozen. When nobody needs it any more, it can go for good:",
-            f"{command} purge --yes",
+            "The old table is kept, whole and frozen. The checks can be asked again at any time:",
+            f"{command} verify",
         ),
         "checked": ("Yes.", "No critical check failed.", run),
         "paused": ("Yes.", "It stopped where it was told to, and every critical check that ran has passed.", run),
@@ -150,18 +150,21 @@ def _go_on(summary: Mapping[str, Any]) -> tuple[str, str, str]:
     )
 
 
-def _go_back(summary: Mapping[str, Any]) -> tuple[str, str | None]:
-    """How to go back: a sentence, and the command where there is one."""
-    rollback = f"{summary.get('command', 'python -m …')} rollback"
+def _go_back(summary: Mapping[str, Any]) -> str:
+    """What there is to go back to, and where it stands."""
     milestone = summary.get("milestone")
     if summary["state"] in ("rolled_back", "purged") or milestone is None:
-        return "Nothing has been changed, so there is nothing to take back.", None
+        return "Nothing has been changed, so there is nothing to take back."
     if milestone == "copying":
         return (
-            "The old table is in charge and no reference was changed. This takes the copied rows out again:",
-            rollback,
+            "The old table is in charge and no reference was changed. Nothing needs the copied rows; those that this "
+            "move inserted are marked as loaded in pipelines.id_map."
         )
-    return "This brings the old table back, with its data and its references:", rollback
+    place = f"{summary['retired_schema'] or 'its schema'}.{summary['source_table']}"
+    return (
+        f"The old table is kept as {place}, whole and with its data; what every changed reference held before stands "
+        "in pipelines.reference_change, and what foreign keys there were in pipelines.foreign_key."
+    )
 
 
 def _suites(checks: Sequence[CheckRow]) -> list[dict[str, Any]]:
