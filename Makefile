@@ -1,6 +1,6 @@
 # make run   the move on the embedded demonstration database      make test   the whole test suite
 # make setup the environment alone    make lint   ruff, squawk    make lock   the hash-pinned lock, made anew
-# make bench the copy against server-side SQL, as a ratio (ROWS=200000 PAIRS=3)
+# make bench the copy and the whole move against server-side SQL, as ratios (ROWS=200000 PAIRS=3)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

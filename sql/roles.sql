@@ -20,3 +20,6 @@ ALTER TABLE prompt_templates OWNER TO mover;
 
 -- Where a default of the new table asks a sequence: GRANT USAGE ON SEQUENCE … TO mover. Where row security is on, the
 -- role must own the table or have BYPASSRLS; nothing is moved by a role that might not see every row.
+
+-- Numbered migrations: every one needs CREATE on the database (the schema pipelines_migrations), 01 what `run` needs, and
+-- 02 the ownership of stages and templates.

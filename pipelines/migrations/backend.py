@@ -42,6 +42,13 @@ class Backend(PostgresqlBackend):
     def init_connection(self, connection: extensions.connection) -> None:
         """Nothing after a rollback either: the session's settings are its own."""
 
+    def rollback(self) -> None:
+        """Without a transaction there is nothing to roll back, and the server would warn."""
+        if self.connection.info.transaction_status == self.TRANSACTION_STATUS_IDLE:
+            self._in_transaction = False
+        else:
+            super().rollback()
+
     def execute(self, sql: str, params: Mapping[str, Any] | None = None) -> extensions.cursor:
         if params:
             return super().execute(sql, params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 
 from pipelines.templates import demo
 from tests.acceptance.test_cases import CASES, Case, found_rows, references_of
+from tests.acceptance.test_migrations import wait_for
 from tests.application import Application
-from tests.command import ROOT, call, run
+from tests.command import ROOT, call, run, start
 from tests.conftest import empty_database
 from tests.oracle import violations
 from tests.postgres_tools import contents, psql, schema_dump
@@ -214,3 +216,68 @@ def test_settings_of_the_session_make_no_difference(application: Application) ->
     assert application.value(
         "SELECT target_hash = sha256('5:first15:data_extraction12:Hello {name}') FROM pipelines.id_map"
     )
+
+
+def test_one_killed_in_the_middle_leaves_nothing_and_is_repaired_by_running_again(
+    demonstration: Application, tmp_path: Path
+) -> None:
+    demonstration.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$;"
+        "CREATE TRIGGER slow BEFORE INSERT ON templates FOR EACH ROW EXECUTE FUNCTION slow()"
+    )
+    rows = contents(demonstration, *TABLES)
+    process = start(
+        "up", "--to", "1", "--default-business", DEFAULT, module="pipelines.migrations", DATABASE_URL=demonstration.url
+    )
+    wait_for(
+        demonstration,
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND pid <> pg_backend_pid()",
+    )
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    wait_for(demonstration, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'pipelines')")
+    assert contents(demonstration, *TABLES) == rows
+    assert not demonstration.exists("pipelines.run")
+    demonstration.execute("DROP TRIGGER slow ON templates")
+
+    again = call(
+        "up", "--to", "1", "--default-business", DEFAULT, "--json",
+        module="pipelines.migrations", DATABASE_URL=demonstration.url,
+    )  # fmt: skip
+
+    assert (again.code, again.json["applied"]) == (0, ["01_cleanup_template_tables"]), again.err
+    assert call("status", "--json", DATABASE_URL=demonstration.url).json["state"] == "done"
+    back = call("down", "--to", "0", module="pipelines.migrations", DATABASE_URL=demonstration.url)
+    assert back.code == 0, back.err
+    demonstration.execute("DROP FUNCTION slow()")
+    assert contents(demonstration, *TABLES) == rows
+    assert run(demonstration.url, tmp_path, "--until", "copy", "--default-business", DEFAULT).code == 0
+
+
+def test_an_application_outside_of_public(application: Application) -> None:
+    application.execute("CREATE SCHEMA app")
+    for table in TABLES:
+        application.execute(f"ALTER TABLE {table} SET SCHEMA app")
+    application.execute("INSERT INTO app.prompt_templates (template_id, template_text) VALUES ('a', 'T')")
+    before = application.rows("SELECT * FROM app.prompt_templates")
+    assert psql(application, FORWARD, default_business="Business 2").code == 3
+    answer = psql(application, FORWARD, default_business="Business 2", schema="app")
+    assert answer.code == 0, answer.err
+    assert application.rows("SELECT move, source_id, owner_rule FROM pipelines.id_map") == [
+        ("templates@app", "a", "default")
+    ]
+    status = call("status", "--json", "--schema", "app", DATABASE_URL=application.url)
+    assert (status.code, status.json["state"]) == (0, "done")
+    assert psql(application, BACK, schema="app").code == 0
+    assert application.rows("SELECT * FROM app.prompt_templates") == before
+
+
+def test_a_reader_of_the_old_table_makes_it_give_up_in_time(application: Application) -> None:
+    application.template("a")
+    other = psycopg2.connect(application.url)
+    other.cursor().execute("SELECT * FROM prompt_templates")
+    answer = psql(application, FORWARD, default_business="Business 1")
+    other.close()
+    assert answer.code == 3
+    assert "was not to be had within 500ms" in answer.err
+    assert not application.exists("pipelines.run")
