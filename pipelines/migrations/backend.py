@@ -14,6 +14,9 @@ from yoyo.backends.core.postgresql import PostgresqlBackend
 
 from pipelines.migrations.history import SCHEMA
 from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.lock import lock_key
+
+AT_WORK = "migrations/at work"  # shared by the sessions that run files
 
 
 class Backend(PostgresqlBackend):
@@ -72,5 +75,7 @@ class Backend(PostgresqlBackend):
         with connection.cursor() as cursor:
             for name, value in wanted.items():
                 cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+            # Held as long as the server works on a file, also where its client was killed.
+            cursor.execute("SELECT pg_advisory_lock_shared(%(class)s, %(object)s)", lock_key(AT_WORK))
             cursor.execute(sql.SQL("SET search_path = {}, pg_catalog").format(sql.Identifier(path)))
         return connection

@@ -10,7 +10,7 @@ import psycopg2
 from yoyo.migrations import Migration as YoyoMigration
 
 from pipelines.migrations import history
-from pipelines.migrations.backend import Backend
+from pipelines.migrations.backend import AT_WORK, Backend
 from pipelines.migrations.files import Migration, way_back
 from pipelines.migrations.history import Line, State
 from pipelines.table_move.database.connect import Database
@@ -90,6 +90,8 @@ def _working(database: Database, settings: Mapping[str, str]) -> Iterator[tuple[
     """One at a time, with the history's tables in place."""
     logging.getLogger("yoyo").setLevel(logging.CRITICAL)  # what it logs is told as an error of ours
     with exclusive(database, LOCK):
+        with exclusive(database, AT_WORK):
+            pass  # the server has left the file of a killed client
         with database.writing() as cursor:
             history.prepare(cursor)
         notices: list[str] = []
