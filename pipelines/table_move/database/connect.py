@@ -34,6 +34,7 @@ _PINS = (
     "SET DateStyle = 'ISO, YMD'",
     "SET TimeZone = 'UTC'",
     "SET bytea_output = 'hex'",
+    "SET quote_all_identifiers = off",  # the catalog's names of types are compared
     "SET array_nulls = on",
     "SET extra_float_digits = 1",
     "SET IntervalStyle = 'postgres'",
