@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from pipelines.migrations.call import Call, prepare
+from pipelines.table_move.cli.call import conclude
 from pipelines.table_move.cli.options import AllowDangling, AsJson, DefaultBusiness, LogFormat, Schema, Verbose
-from pipelines.table_move.errors import EXIT_CODES, Bug, MoveError, UsageProblem
-from pipelines.table_move.signals import Signalled, signals
-
-if TYPE_CHECKING:
-    from pipelines.table_move.console import Console
-    from pipelines.table_move.database.connect import Database
-    from pipelines.table_move.settings import Settings
+from pipelines.table_move.errors import EXIT_CODES, MoveError, UsageProblem
 
 _CODES = "\n\n".join(f"{code}  {EXIT_CODES[code]}" for code in (0, 2, 3, 5, 6, 7, 70, 130, 143))
-_NEXT = "Give --database-url or DATABASE_URL, for example postgresql://USER@HOST:5432/DATABASE."
 
 DatabaseUrl = Annotated[str | None, typer.Option("--database-url", help="postgresql://…; else DATABASE_URL.")]
 LockTimeout = Annotated[str | None, typer.Option("--lock-timeout", help="Longest wait for one lock. [default: 500ms]")]
@@ -40,28 +33,6 @@ app = typer.Typer(
         f"Exit codes:\n\n{_CODES}"
     ),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """Where a verb works, how, and what people see."""
-
-    folder: Path
-    database: Database
-    settings: Settings
-    console: Console
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        """What the files read with current_setting(), and how long they wait for a lock."""
-        chosen = {
-            "lock_timeout": f"{self.settings.lock_timeout * 1000:.0f}ms",
-            "pipelines.schema": self.settings.application_schema,
-            "pipelines.allow_dangling": "on" if self.settings.allow_dangling else "off",
-        }
-        if self.settings.default_business is not None:
-            chosen["pipelines.default_business"] = self.settings.default_business
-        return chosen
 
 
 @app.command()
@@ -207,48 +178,4 @@ def _done(call: Call, names: list[str], what: str) -> dict[str, Any]:
 
 def _answer(options: Mapping[str, Any], folder: Path | None, work: Callable[[Call], Mapping[str, Any]]) -> None:
     """Do the work of a verb, print its answer, and exit with the code of the contract."""
-    from pipelines.table_move.console import Console
-    from pipelines.table_move.database.connect import told_by_sqlstate
-    from pipelines.table_move.settings import Settings
-
-    console = Console(as_json=bool(options["as_json"]))  # until the settings are read
-    document: dict[str, Any] = {"database": None}
-    code = 0
-    with signals() as received:
-        try:
-            settings = Settings.read(**options)
-            console = Console(as_json=settings.as_json, log_format=settings.log_format, verbose=settings.verbose)
-            call = _prepare(settings, folder, console)
-            document["database"] = call.database.label
-            received.cancel = call.database.cancel
-            with console, told_by_sqlstate():
-                document |= work(call)
-        except (Exception, Signalled) as caught:
-            problem = received.told() if received.came is not None else caught
-            if not isinstance(problem, MoveError):
-                traceback.print_exception(problem, file=sys.stderr)
-                problem = Bug(type(problem).__name__)
-            console.problem(problem)
-            code = problem.exit_code
-            document["error"] = problem.happened
-    console.answer(document)
-    raise typer.Exit(code)
-
-
-def _prepare(settings: Settings, folder: Path | None, console: Console) -> Call:
-    from pipelines.migrations.files import FOLDER
-    from pipelines.table_move.database.connect import Database, libpq_variables_set, parse_url
-
-    if settings.database_url is None:
-        named = libpq_variables_set()
-        raise UsageProblem(
-            f"{', '.join(named)} is set, but no URL is given." if named else "No database URL is given.",
-            untouched="Nothing was read or written.",
-            next_step=_NEXT,
-        )
-    database = Database(
-        parameters=parse_url(settings.database_url.get_secret_value()),
-        schema=settings.application_schema,
-        application_name="pipelines",
-    )
-    return Call(folder=folder or FOLDER, database=database, settings=settings, console=console)
+    conclude(options, {"database": None}, lambda settings, console: prepare(settings, folder, console), work)

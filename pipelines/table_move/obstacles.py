@@ -7,10 +7,10 @@ from psycopg2 import extensions
 from pipelines.table_move.code_version import mapping_fingerprint
 from pipelines.table_move.database import census, journal
 from pipelines.table_move.database.catalog import Located, relation, retired_schemas
-from pipelines.table_move.database.journal import MoveRow
 from pipelines.table_move.errors import Blocker
 from pipelines.table_move.pure.preflight import blockers, frozen_source, left_behind
 from pipelines.table_move.pure.surroundings import Surroundings
+from pipelines.table_move.records import MoveRow
 from pipelines.table_move.status import Milestone
 
 

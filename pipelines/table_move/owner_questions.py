@@ -9,10 +9,10 @@ from psycopg2 import extensions
 from pipelines.table_move.database import census
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.census import Question
-from pipelines.table_move.database.journal import MoveRow
 from pipelines.table_move.errors import Blocker, UsageProblem
 from pipelines.table_move.pure.owners_file import parse_owners
 from pipelines.table_move.pure.preflight import no_owner
+from pipelines.table_move.records import MoveRow
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
 

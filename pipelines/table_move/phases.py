@@ -22,9 +22,10 @@ from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, GateClosed, NotInTime
 from pipelines.table_move.obstacles import obstacles
 from pipelines.table_move.quality import gate
-from pipelines.table_move.quality.gate import Standing
 from pipelines.table_move.quality.report import Facts, write_report
+from pipelines.table_move.quality.subjects import Standing
 from pipelines.table_move.quality.suites import Suite
+from pipelines.table_move.quality.verdict import require_open
 from pipelines.table_move.status import Milestone, Phase, State
 from pipelines.table_move.summary import Ending, summarise
 
@@ -177,7 +178,7 @@ class Phases:
         with attempt.database.writing() as cursor:
             attempt.hold_fence(cursor)
             journal.add_checks(cursor, attempt.run_id, rows)
-        gate.require_open(rows)
+        require_open(rows)
 
     def _source_is_in(self, schema: str) -> None:
         located = self.attempt.located

@@ -11,7 +11,6 @@ from pipelines.table_move.database import census, journal
 from pipelines.table_move.database.catalog import Located, locate
 from pipelines.table_move.database.census import Question
 from pipelines.table_move.database.connect import Database
-from pipelines.table_move.database.journal import MoveRow, RunRow
 from pipelines.table_move.database.rewire import late_references
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, Blocker
@@ -19,6 +18,7 @@ from pipelines.table_move.obstacles import obstacles
 from pipelines.table_move.owner_questions import default_owner, missing_owner, owners_file, unknown_assigned
 from pipelines.table_move.pure import estimate
 from pipelines.table_move.pure.warnings import about_references, about_rows, warnings
+from pipelines.table_move.records import MoveRow, RunRow, state_of
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Counts, Milestone, ReferenceCounts, State
@@ -57,7 +57,7 @@ class Plan:
     @property
     def state(self) -> State:
         """Where the move stands, as far as nobody is at it now."""
-        return journal.state_of(self.row, self.last_run, held=False)
+        return state_of(self.row, self.last_run, held=False)
 
     def blocked(self) -> Blocked:
         """Everything that is in the way, as one error."""

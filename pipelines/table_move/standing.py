@@ -11,9 +11,9 @@ from psycopg2 import extensions
 from pipelines.table_move.database import census, journal
 from pipelines.table_move.database.catalog import Located, locate
 from pipelines.table_move.database.connect import Database
-from pipelines.table_move.database.journal import RunRow
 from pipelines.table_move.database.lock import holder
 from pipelines.table_move.errors import Blocked
+from pipelines.table_move.records import RunRow, state_of
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Phase, State
 
@@ -33,13 +33,13 @@ def look(database: Database, move: Move) -> dict[str, Any]:
         held_by = holder(cursor, key)
         if row is None:
             rows = census.source_rows(cursor, located.names)
-            state = journal.state_of(None, None, held=held_by is not None)
+            state = state_of(None, None, held=held_by is not None)
             return {"move": key, "state": state, "source_rows": rows, "lock_holder": held_by}
         last = journal.last_run(cursor, key)
         return {
             "move": key,
             "run_id": last.run_id,
-            "state": journal.state_of(row, last, held=held_by is not None),
+            "state": state_of(row, last, held=held_by is not None),
             "phase": last.phase,
             **census.counts(cursor, located.names).as_dict(),
             "rows_written": last.rows_written,

@@ -15,8 +15,8 @@ from pipelines.table_move.code_version import code_version
 from pipelines.table_move.database import census, journal
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
-from pipelines.table_move.database.journal import CheckRow
-from pipelines.table_move.quality import gate
+from pipelines.table_move.quality.verdict import counted
+from pipelines.table_move.records import CheckRow, newest
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.status import Counts, Phase, ReferenceCounts, State
 
@@ -57,7 +57,7 @@ def summarise(
         "references": asdict(references),
         "references_by_column": by_column,
         "references_by_owner": by_owner,
-        "gate": asdict(gate.counted(journal.newest(checks))),
+        "gate": asdict(counted(newest(checks))),
         "write_pause_ms": None if row is None or row.write_pause_ms is None else round(row.write_pause_ms, 1),
         "retired_schema": None if row is None else row.retired_schema,
         "milestone": None if row is None else row.milestone,

@@ -9,15 +9,16 @@ from psycopg2 import extensions
 from pipelines.table_move.database import census, journal
 from pipelines.table_move.database.catalog import locate
 from pipelines.table_move.database.connect import Database
-from pipelines.table_move.database.journal import CheckRow
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.errors import Blocked, UsageProblem
 from pipelines.table_move.preflight import make_plan
 from pipelines.table_move.quality import gate
 from pipelines.table_move.quality.decisions import SHOWN, Contents
-from pipelines.table_move.quality.gate import Standing
 from pipelines.table_move.quality.report import Facts, write_report
+from pipelines.table_move.quality.subjects import Standing
 from pipelines.table_move.quality.suites import read_suites
+from pipelines.table_move.quality.verdict import counted
+from pipelines.table_move.records import CheckRow
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Milestone, Phase
@@ -47,7 +48,7 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
         dangling_allowed=settings.allow_dangling,
     )
     checks = gate.run_suites(database, plan.located.names, wanted, phase=Phase.VERIFY, standing=standing)
-    failed = gate.counted(checks).failed_critical
+    failed = counted(checks).failed_critical
     ending = Ending(
         run_id=None,
         state="failed" if failed else "checked",

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "pipelines"
 MOVES = ("pipelines.templates", "pipelines.default_templates")
 LAYERS = (
     ("spec", "errors", "status", "signals"),
-    ("settings", "pure"),
+    ("records", "settings", "pure"),
     ("code_version",),
     ("database",),
     ("quality",),
@@ -112,7 +112,7 @@ def test_the_readme_quotes_the_second_move_as_it_is() -> None:
 
 
 def test_the_numbered_migrations_know_no_move_and_stand_under_their_command_line() -> None:
-    order = ("files", "history", "backend", "runner", "cli", "__main__")
+    order = ("files", "history", "backend", "runner", "call", "cli", "__main__")
     for path in (PACKAGE / "migrations").glob("*.py"):
         for imported in imports(path):
             assert not imported.startswith(MOVES), f"{path.name} knows a move"

@@ -12,8 +12,9 @@ from pipelines.table_move.database.foreign_keys import release, restore
 from pipelines.table_move.database.rewire import rewire
 from pipelines.table_move.errors import Blocked, GateClosed
 from pipelines.table_move.quality import gate
-from pipelines.table_move.quality.gate import Standing
+from pipelines.table_move.quality.subjects import Standing
 from pipelines.table_move.quality.suites import Check, Suite, read_suites
+from pipelines.table_move.quality.verdict import require_open
 from pipelines.templates.move import TEMPLATES
 from tests.application import Application
 from tests.integration.conftest import copy
@@ -164,7 +165,7 @@ def test_an_expectation_that_raises_closes_the_gate_whatever_its_severity(
     assert [row.success for row in rows] == [False, False, True]
     assert all(row.error for row in rows[:2])
     with pytest.raises(GateClosed, match="closed by 2 expectations") as caught:
-        gate.require_open(rows)
+        require_open(rows)
     assert all(check.rows.startswith("could not be evaluated") for check in caught.value.failed)
 
 

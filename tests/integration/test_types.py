@@ -11,8 +11,9 @@ from pipelines.table_move.database.catch_up import catch_up
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.preflight import make_plan
 from pipelines.table_move.quality import gate
-from pipelines.table_move.quality.gate import Standing
+from pipelines.table_move.quality.subjects import Standing
 from pipelines.table_move.quality.suites import Check, Suite
+from pipelines.table_move.quality.verdict import counted
 from pipelines.table_move.runner import open_attempt
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move, Source, Target
@@ -84,7 +85,7 @@ def test_values_of_every_type_arrive_equal_whatever_the_database_says_of_its_ses
     assert catch_up(going.attempt) == 0, "the fingerprints of both sides are the same"
     assert application.rows("SELECT disposition, count(*) FROM pipelines.id_map GROUP BY 1") == [("inserted", rows)]
     assert application.value("SELECT count(*) FROM old JOIN new USING (id) WHERE old::text = new::text") == rows
-    assert gate.counted(carried(database, going.attempt.names)).failed_critical == 0
+    assert counted(carried(database, going.attempt.names)).failed_critical == 0
     application.execute(
         "UPDATE new SET c0 = false WHERE c0; UPDATE new SET c10 = '{\"a\": 1.00, \"b\": null}' WHERE c10->'a' = '1'"
     )

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.table_move.database.journal import CheckRow
 from pipelines.table_move.errors import ReportNotWritten
 from pipelines.table_move.quality.charts import WIDTH, flow
 from pipelines.table_move.quality.report import Facts, render, write_report
 from pipelines.table_move.quality.spreadsheet import as_csv, safe
+from pipelines.table_move.records import CheckRow
 from pipelines.table_move.status import Counts, GateCounts, ReferenceCounts
 
 HOSTILE = "</td></style><script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>{{7*7}}"

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import typer
 
@@ -43,6 +43,16 @@ _EMPTY: dict[str, Any] = {
 _LISTS = frozenset({"decisions", "references_by_owner"})
 
 
+class Place(Protocol):
+    """What a verb works on, whatever else it brings."""
+
+    @property
+    def database(self) -> Database: ...
+
+
+Prepared = TypeVar("Prepared", bound=Place)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """Where a verb works, how, and what people see."""
@@ -73,18 +83,34 @@ def answer(
     options: as given on the command line, None where they were not; the names are those of `Settings`.
     work: gives what the JSON shows beyond the keys that are always there.
     """
+
+    def prepare(settings: Settings, console: Console) -> Call:
+        return _prepare(move, demo, settings, console, create_demo=create_demo)
+
+    conclude(options, {**_EMPTY, "move": move.name}, prepare, work)
+
+
+def conclude(
+    options: Mapping[str, Any],
+    document: dict[str, Any],
+    prepare: Callable[[Settings, Console], Prepared],
+    work: Callable[[Prepared], Mapping[str, Any]],
+) -> None:
+    """Settings, preparation, work; then one answer and one exit code, however it ended.
+
+    document: what the JSON shows where nothing else is known.
+    """
     from pipelines.table_move.console import Console
     from pipelines.table_move.database.connect import told_by_sqlstate
     from pipelines.table_move.settings import Settings
 
     console = Console(as_json=bool(options["as_json"]))  # until the settings are read
-    document: dict[str, Any] = {**_EMPTY, "move": move.name}
     code = 0
     with signals() as received:
         try:
             settings = Settings.read(**options)
             console = Console(as_json=settings.as_json, log_format=settings.log_format, verbose=settings.verbose)
-            call = _prepare(move, demo, settings, console, create_demo=create_demo)
+            call = prepare(settings, console)
             document["database"] = call.database.label
             received.cancel = call.database.cancel
             with console, told_by_sqlstate():
@@ -103,8 +129,10 @@ def answer(
 
 def _told(problem: MoveError, caught: BaseException) -> dict[str, Any]:
     """What an error adds to the JSON: its blockers, the counts as they stood, its sentence."""
-    blockers = [asdict(blocker) for blocker in getattr(caught, "blockers", ())]
-    return {"blockers": blockers, **(getattr(caught, "summary", None) or {}), "error": problem.happened}
+    said = dict(getattr(caught, "summary", None) or {})
+    if blockers := getattr(caught, "blockers", ()):
+        said["blockers"] = [asdict(blocker) for blocker in blockers]
+    return {**said, "error": problem.happened}
 
 
 def _prepare(move: Move, demo: Demo | None, settings: Settings, console: Console, *, create_demo: bool) -> Call:

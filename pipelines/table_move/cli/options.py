@@ -39,7 +39,7 @@ ShowContent = Annotated[
     bool | None,
     typer.Option(
         "--show-content",
-        help="Show the texts of rows to decide on, not only length and hash. They are read from the tables.",
+        help="Show the texts of conflicts and kept rows, read from the tables.",
         show_default=False,
     ),
 ]

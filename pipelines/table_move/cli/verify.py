@@ -23,7 +23,7 @@ from pipelines.table_move.errors import GateClosed
 from pipelines.table_move.spec import Move
 
 if TYPE_CHECKING:
-    from pipelines.table_move.database.journal import CheckRow
+    from pipelines.table_move.records import CheckRow
 
 
 def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
@@ -64,7 +64,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
 def _work(call: Call) -> Mapping[str, Any]:
     if call.settings.list_all:
         return _list(call)
-    from pipelines.table_move.quality.gate import require_open
+    from pipelines.table_move.quality.verdict import require_open
     from pipelines.table_move.verifier import verify
 
     summary, checks = verify(call.database, call.move, call.settings)
@@ -101,7 +101,7 @@ def _list(call: Call) -> Mapping[str, Any]:
 
 
 def _show(call: Call, checks: Sequence[CheckRow]) -> None:
-    from pipelines.table_move.quality.gate import SAMPLES
+    from pipelines.table_move.quality.verdict import SAMPLES
 
     call.console.table(
         "Checks",

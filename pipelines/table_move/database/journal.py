@@ -4,69 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from psycopg2 import errors, extensions
 
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.errors import Blocked, Fenced
+from pipelines.table_move.records import CheckRow, MoveRow, RunRow
 from pipelines.table_move.status import TRANSITIONS, Milestone, Phase, State
 
 VERSION = "table move journal, version 1"
-
-
-@dataclass(frozen=True, kw_only=True)
-class MoveRow:
-    """How far a move is committed. `fence` is the run that may write; the write pause is in milliseconds."""
-
-    milestone: Milestone
-    fence: int
-    source_oid: int
-    target_oid: int
-    mapping: str
-    default_owner: str | None
-    retired_schema: str | None
-    write_pause_ms: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRow:
-    """An attempt. `timings` are seconds per phase; `summary` is what the report is written from."""
-
-    run_id: int
-    state: State
-    phase: Phase
-    started_at: datetime
-    finished_at: datetime | None
-    error: str | None
-    rows_written: int
-    timings: dict[str, float]
-    summary: dict[str, object] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckRow:
-    """One expectation of a run. `samples` are keys, never texts, at most 1000; `seconds` is its share of its suite's
-    time."""
-
-    phase: str
-    suite: str
-    expectation: str
-    severity: str
-    success: bool
-    observed: str | None
-    unexpected_count: int
-    reason: str
-    samples: list[str]
-    error: str | None
-    seconds: float
-    remedy: str = ""
-
-    @property
-    def closes_the_gate(self) -> bool:
-        """A critical one that failed, or one of any severity that raised instead of answering."""
-        return not self.success and (self.severity == "critical" or self.error is not None)
 
 
 def exists(cursor: extensions.cursor) -> bool:
@@ -270,19 +216,3 @@ def runs(cursor: extensions.cursor, move: str) -> list[dict[str, object]]:
     cursor.execute(query("journal.runs"), {"move": move})
     names = [column.name for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor]
-
-
-def newest(checks: Sequence[CheckRow]) -> list[CheckRow]:
-    """The last answer of each expectation: what a rehearsal said is overtaken by what was said later."""
-    return list({(check.suite, check.expectation): check for check in checks}.values())
-
-
-def state_of(row: MoveRow | None, last: RunRow | None, *, held: bool) -> State:
-    """What a move is said to be. An attempt that says it is running is so only while somebody holds the lock."""
-    if row is None or last is None:
-        return State.RUNNING if held else State.NOT_STARTED
-    if held and last.state is State.RUNNING:
-        return State.RUNNING
-    if row.milestone is Milestone.CONFIRMED:
-        return State.DONE
-    return State.INTERRUPTED if last.state is State.RUNNING else last.state

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.table_move.database.journal import CheckRow, newest
+from pipelines.table_move.records import CheckRow, newest
 
 SHOWN = 100  # rows of a kind on the page; the CSV file has all that the journal keeps
 

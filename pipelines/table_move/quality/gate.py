@@ -11,21 +11,17 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from psycopg2 import extensions, sql
+from psycopg2 import extensions
 
 from pipelines.table_move.database.connect import Database, pin
-from pipelines.table_move.database.journal import CheckRow
 from pipelines.table_move.database.names import Names
-from pipelines.table_move.database.queries import query, read_queries
-from pipelines.table_move.errors import FailedCheck, GateClosed
+from pipelines.table_move.quality.subjects import Standing, subject_query
 from pipelines.table_move.quality.suites import Check, Suite
-from pipelines.table_move.status import GateCounts
+from pipelines.table_move.records import CheckRow
 
-SAMPLES = 3  # keys that a table shows
 KEPT = 1000  # keys that the journal keeps, for the list of rows to decide on
 _KEYS = {
     "source": ["source_id"],
@@ -33,21 +29,6 @@ _KEYS = {
     "references": ["table_name", "row_key", "column_name"],
     "reconciliation": ["owner"],
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """How far the move is, as the subjects need to know it.
-
-    moving: writers are at work, so that rows and references which changed since the last look are left to the switch.
-    switched: the references have been rewired.
-    settled: the move is done, and what tenants change is their own affair.
-    """
-
-    moving: bool = False
-    switched: bool = False
-    settled: bool = False
-    dangling_allowed: bool = False
 
 
 def warm_up() -> threading.Thread:
@@ -68,98 +49,6 @@ def run_suites(
             subject = subject_query(names, suite.subject, standing).as_string(cursor)
             rows += _run(gx, source, suite, subject, phase)
         return rows
-
-
-def counted(rows: Iterable[CheckRow]) -> GateCounts:
-    rows = list(rows)
-    passed, critical = sum(row.success for row in rows), sum(row.closes_the_gate for row in rows)
-    return GateCounts(passed=passed, failed_critical=critical, failed_warning=len(rows) - passed - critical)
-
-
-def require_open(rows: Iterable[CheckRow]) -> None:
-    """Raises GateClosed, naming the expectations that close the gate."""
-    failed = [row for row in rows if row.closes_the_gate]
-    if failed:
-        names = ", ".join(f"{row.suite}/{row.expectation}" for row in failed)
-        raise GateClosed(
-            f"The gate is closed by {len(failed)} expectation{'s' if len(failed) > 1 else ''}: {names}.",
-            failed=tuple(_told(row) for row in failed),
-            untouched="The old table is kept.",
-            next_step="The report names the rows. Put them right, then run the same command again.",
-        )
-
-
-def subject_query(names: Names, subject: str, standing: Standing) -> sql.Composable:
-    """The rows that a suite looks at, with fixed columns, wherever the tables are."""
-    more = {
-        "moving": sql.Literal(standing.moving),
-        "settled": sql.Literal(standing.settled),
-        "switched": sql.Literal(standing.switched),
-        "dangling_allowed": sql.Literal(standing.dangling_allowed),
-    }
-    if subject == "source":
-        more["groups"] = query("references.groups")
-        more["verdicts"] = _declared(names)
-    if subject == "references":
-        more["classified"] = names.query("references.classified")
-    if subject == "target":
-        more["carried"] = _carried(names, more["settled"])
-        more["target_columns_unsettled"] = _until_settled(names, more["settled"])
-    if subject == "reconciliation":
-        more["retired"] = sql.Literal(names.source_schema != names.schema)
-        more["old_schema"], more["old_table"] = sql.Literal(names.schema), sql.Literal(names.move.source.table)
-    return names.query(f"subjects.{subject}", **more)
-
-
-def _carried(names: Names, settled: sql.Composable) -> sql.Composable:
-    """A verdict per carried column, `COLUMN_is_carried`, each with a comma behind it.
-
-    Compared as text, byte for byte: jsonb finds 1.0 equal to 1.00, json nothing equal to anything, and NULL is carried
-    too.
-    """
-    verdict = sql.SQL(
-        "{settled} OR t.{key} IS NULL OR s.{source_key} IS NULL OR m.kept_target"
-        ' OR t.{a}::text COLLATE "C" IS NOT DISTINCT FROM s.{b}::text COLLATE "C" AS {name}, '
-    )
-    return sql.Composed(
-        verdict.format(
-            settled=settled,
-            key=sql.Identifier(names.move.target.key),
-            source_key=sql.Identifier(names.move.source.key),
-            a=sql.Identifier(target),
-            b=sql.Identifier(source),
-            name=sql.Identifier(f"{target}_is_carried"),
-        )
-        for target, source in names.move.target.carried
-    )
-
-
-def _declared(names: Names) -> sql.Composable:
-    """The verdicts that the move itself declares on its source rows, each with a comma behind it."""
-    verdicts = names.move.source.verdicts
-    declared = {} if verdicts is None else read_queries(verdicts)
-    return sql.Composed(
-        sql.SQL("({}) IS NOT FALSE AS {}, ").format(sql.SQL(text), sql.Identifier(name))
-        for name, text in declared.items()
-    )
-
-
-def _until_settled(names: Names, settled: sql.Composable) -> sql.Composable:
-    """The written columns; once the move is done they are the tenants' own affair, and read as missing."""
-    return sql.SQL(", ").join(
-        sql.SQL("CASE WHEN NOT {} THEN {} END AS {}").format(settled, sql.Identifier("t", name), sql.Identifier(name))
-        for name in names.move.target.columns
-    )
-
-
-def _told(row: CheckRow) -> FailedCheck:
-    return FailedCheck(
-        name=f"{row.suite}/{row.expectation}",
-        severity=row.severity,
-        rows=f"could not be evaluated: {row.error}" if row.error else f"{row.unexpected_count:,}",
-        samples=tuple(row.samples[:SAMPLES]),
-        remedy="See what it says, and put the suite or the subject right." if row.error else row.remedy,
-    )
 
 
 def _great_expectations() -> Any:

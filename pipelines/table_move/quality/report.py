@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.table_move.database.journal import CheckRow, newest
 from pipelines.table_move.errors import ReportNotWritten
 from pipelines.table_move.quality import charts, decisions
 from pipelines.table_move.quality.decisions import Contents
 from pipelines.table_move.quality.spreadsheet import as_csv
+from pipelines.table_move.records import CheckRow, newest
 
 _PHASES = {
     "preflight": "look at everything that could stop the move",

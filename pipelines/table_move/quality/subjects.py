@@ -1,0 +1,88 @@
+"""The rows that the suites look at: one named query per subject, wherever the tables are and how far the move is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg2 import sql
+
+from pipelines.table_move.database.names import Names
+from pipelines.table_move.database.queries import query, read_queries
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far the move is, as the subjects need to know it.
+
+    moving: writers are at work, so that rows and references which changed since the last look are left to the switch.
+    switched: the references have been rewired.
+    settled: the move is done, and what tenants change is their own affair.
+    """
+
+    moving: bool = False
+    switched: bool = False
+    settled: bool = False
+    dangling_allowed: bool = False
+
+
+def subject_query(names: Names, subject: str, standing: Standing) -> sql.Composable:
+    """The rows that a suite looks at, with fixed columns, wherever the tables are."""
+    more = {
+        "moving": sql.Literal(standing.moving),
+        "settled": sql.Literal(standing.settled),
+        "switched": sql.Literal(standing.switched),
+        "dangling_allowed": sql.Literal(standing.dangling_allowed),
+    }
+    if subject == "source":
+        more["groups"] = query("references.groups")
+        more["verdicts"] = _declared(names)
+    if subject == "references":
+        more["classified"] = names.query("references.classified")
+    if subject == "target":
+        more["carried"] = _carried(names, more["settled"])
+        more["target_columns_unsettled"] = _until_settled(names, more["settled"])
+    if subject == "reconciliation":
+        more["retired"] = sql.Literal(names.source_schema != names.schema)
+        more["old_schema"], more["old_table"] = sql.Literal(names.schema), sql.Literal(names.move.source.table)
+    return names.query(f"subjects.{subject}", **more)
+
+
+def _carried(names: Names, settled: sql.Composable) -> sql.Composable:
+    """A verdict per carried column, `COLUMN_is_carried`, each with a comma behind it.
+
+    Compared as text, byte for byte: jsonb finds 1.0 equal to 1.00, json nothing equal to anything, and NULL is carried
+    too.
+    """
+    verdict = sql.SQL(
+        "{settled} OR t.{key} IS NULL OR s.{source_key} IS NULL OR m.kept_target"
+        ' OR t.{a}::text COLLATE "C" IS NOT DISTINCT FROM s.{b}::text COLLATE "C" AS {name}, '
+    )
+    return sql.Composed(
+        verdict.format(
+            settled=settled,
+            key=sql.Identifier(names.move.target.key),
+            source_key=sql.Identifier(names.move.source.key),
+            a=sql.Identifier(target),
+            b=sql.Identifier(source),
+            name=sql.Identifier(f"{target}_is_carried"),
+        )
+        for target, source in names.move.target.carried
+    )
+
+
+def _declared(names: Names) -> sql.Composable:
+    """The verdicts that the move itself declares on its source rows, each with a comma behind it."""
+    verdicts = names.move.source.verdicts
+    declared = {} if verdicts is None else read_queries(verdicts)
+    return sql.Composed(
+        sql.SQL("({}) IS NOT FALSE AS {}, ").format(sql.SQL(text), sql.Identifier(name))
+        for name, text in declared.items()
+    )
+
+
+def _until_settled(names: Names, settled: sql.Composable) -> sql.Composable:
+    """The written columns; once the move is done they are the tenants' own affair, and read as missing."""
+    return sql.SQL(", ").join(
+        sql.SQL("CASE WHEN NOT {} THEN {} END AS {}").format(settled, sql.Identifier("t", name), sql.Identifier(name))
+        for name in names.move.target.columns
+    )
