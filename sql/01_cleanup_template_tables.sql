@@ -93,7 +93,7 @@ BEGIN
     new_table := to_regclass(format('%I.templates', application));
     stages_table := to_regclass(format('%I.stages', application));
     SELECT obj_description(oid, 'pg_namespace') INTO found_text FROM pg_namespace WHERE nspname = 'pipelines';
-    IF FOUND AND found_text IS DISTINCT FROM 'table move journal, version 1' THEN
+    IF FOUND AND found_text IS DISTINCT FROM 'table move journal, version 2' THEN
         RAISE EXCEPTION 'the schema pipelines of this database is not this version''s journal'
             USING HINT = 'Rename the schema, or use the version that made it.';
     ELSIF FOUND THEN
@@ -118,14 +118,17 @@ BEGIN
             source_table   text NOT NULL,
             source_oid     oid NOT NULL,
             target_oid     oid NOT NULL,
-            milestone      text NOT NULL CHECK (milestone IN ('copying', 'switched', 'retired', 'confirmed')),
+            milestone      text NOT NULL CHECK (milestone IN ('copying', 'switched', 'retired', 'confirmed', 'purged',
+                                                          'rolled_back')),
             fence          bigint NOT NULL,
             mapping        text NOT NULL,
             default_owner  uuid,
             retired_schema text,
-            write_pause_ms double precision
+            write_pause_ms double precision,
+            switched_xmin  xid8
         );
-        COMMENT ON TABLE pipelines.move IS 'One row per move: how far it is committed. fence is the run that may write.';
+        COMMENT ON TABLE pipelines.move IS 'One row per move: how far it is committed. fence is the run that may write. '
+            'switched_xmin: no transaction older than this wrote after the switch.';
 
         CREATE TABLE pipelines.run (
             run_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -265,7 +268,7 @@ BEGIN
         END
         $$;
 
-        COMMENT ON SCHEMA pipelines IS 'table move journal, version 1';
+        COMMENT ON SCHEMA pipelines IS 'table move journal, version 2';
     END IF;
     IF new_table IS NULL OR stages_table IS NULL THEN
         RAISE EXCEPTION 'there is no %.templates or no %.stages', application, application
@@ -599,9 +602,10 @@ BEGIN
             (SELECT count(*) FROM pipelines.id_map WHERE move = this_move AND owner_rule <> 'copy'));
     EXECUTE format('ALTER TABLE prompt_templates SET SCHEMA %I', retired_schema);
     INSERT INTO pipelines.move (move, source_schema, source_table, source_oid, target_oid, milestone, fence, mapping,
-                                default_owner, retired_schema, write_pause_ms)
+                                default_owner, retired_schema, write_pause_ms, switched_xmin)
     VALUES (this_move, application, 'prompt_templates', old_table, new_table, 'confirmed', this_run, code_version,
-            default_owner, retired_schema, 1000 * extract(epoch FROM clock_timestamp() - began));
+            default_owner, retired_schema, 1000 * extract(epoch FROM clock_timestamp() - began),
+            pg_snapshot_xmin(pg_current_snapshot()));
     UPDATE pipelines.run SET state = 'done', phase = 'confirm', finished_at = clock_timestamp(),
         rows_written = copied + changed,
         timings = jsonb_build_object('copy', round(extract(epoch FROM clock_timestamp() - began)::numeric, 3))

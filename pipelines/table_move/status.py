@@ -19,7 +19,7 @@ class State(StrEnum):
 
 
 class Phase(StrEnum):
-    """The steps of a run, in order."""
+    """The steps of a run, in order, and the two verbs that may follow it."""
 
     PREFLIGHT = "preflight"
     COPY = "copy"
@@ -28,15 +28,19 @@ class Phase(StrEnum):
     GRACE = "grace"
     RETIRE = "retire"
     CONFIRM = "confirm"
+    ROLLBACK = "rollback"
+    PURGE = "purge"
 
 
 class Milestone(StrEnum):
-    """The last point of the move that is committed. A resume starts here."""
+    """The last point of the move that is committed. A resume starts here, and so does the way back."""
 
     COPYING = "copying"
     SWITCHED = "switched"
     RETIRED = "retired"
     CONFIRMED = "confirmed"
+    PURGED = "purged"
+    ROLLED_BACK = "rolled_back"
 
 
 TRANSITIONS: dict[tuple[Milestone | None, Milestone], str] = {
@@ -44,6 +48,16 @@ TRANSITIONS: dict[tuple[Milestone | None, Milestone], str] = {
     (Milestone.COPYING, Milestone.SWITCHED): "References point to the new rows and the old table is frozen, at once.",
     (Milestone.SWITCHED, Milestone.RETIRED): "The old table leaves the application's schema, whole.",
     (Milestone.RETIRED, Milestone.CONFIRMED): "Late references are rewired and the committed result is checked.",
+    (Milestone.CONFIRMED, Milestone.PURGED): "The archive is proven and the retired table is dropped.",
+    (Milestone.RETIRED, Milestone.SWITCHED): "Going back: the old table is in its place again, still frozen.",
+    (Milestone.CONFIRMED, Milestone.SWITCHED): "Going back: the old table is in its place again, still frozen.",
+    (Milestone.PURGED, Milestone.SWITCHED): "Going back: the old table is made from its archive, frozen.",
+    (
+        Milestone.SWITCHED,
+        Milestone.COPYING,
+    ): "Going back: references point to the old rows, which can be written again.",
+    (Milestone.COPYING, Milestone.ROLLED_BACK): "Going back: the rows that the move inserted are gone.",
+    (Milestone.ROLLED_BACK, Milestone.COPYING): "The move begins anew.",
 }
 
 

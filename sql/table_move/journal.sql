@@ -8,14 +8,17 @@ CREATE TABLE pipelines.move (
     source_table   text NOT NULL,
     source_oid     oid NOT NULL,
     target_oid     oid NOT NULL,
-    milestone      text NOT NULL CHECK (milestone IN ('copying', 'switched', 'retired', 'confirmed')),
+    milestone      text NOT NULL CHECK (milestone IN ('copying', 'switched', 'retired', 'confirmed', 'purged',
+                                                  'rolled_back')),
     fence          bigint NOT NULL,
     mapping        text NOT NULL,
     default_owner  uuid,
     retired_schema text,
-    write_pause_ms double precision
+    write_pause_ms double precision,
+    switched_xmin  xid8
 );
-COMMENT ON TABLE pipelines.move IS 'One row per move: how far it is committed. fence is the run that may write.';
+COMMENT ON TABLE pipelines.move IS 'One row per move: how far it is committed. fence is the run that may write. '
+    'switched_xmin: no transaction older than this wrote after the switch.';
 
 CREATE TABLE pipelines.run (
     run_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -155,7 +158,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON SCHEMA pipelines IS 'table move journal, version 1';
+COMMENT ON SCHEMA pipelines IS 'table move journal, version 2';
 
 -- name: version
 -- The comment of the journal's schema, or no row where there is no journal.
@@ -212,9 +215,11 @@ ON CONFLICT (move) DO UPDATE SET fence = excluded.fence,
 SELECT 1 FROM pipelines.move WHERE move = %(move)s AND fence = %(run_id)s FOR SHARE;
 
 -- name: reach
--- Commit a milestone together with the work it stands for; a row only along an allowed transition.
+-- Commit a milestone together with the work it stands for; a row only along an allowed transition. The switch also
+-- notes which transactions may have written before it: it holds the locks that keep writers out.
 UPDATE pipelines.move SET milestone = %(milestone)s, retired_schema = coalesce(%(retired_schema)s, retired_schema),
-    write_pause_ms = coalesce(%(write_pause_ms)s, write_pause_ms)
+    write_pause_ms = coalesce(%(write_pause_ms)s, write_pause_ms),
+    switched_xmin = CASE WHEN milestone = 'copying' THEN pg_snapshot_xmin(pg_current_snapshot()) ELSE switched_xmin END
 WHERE move = %(move)s AND fence = %(run_id)s AND milestone = ANY (%(from)s);
 
 -- name: enter_phase

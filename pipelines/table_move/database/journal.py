@@ -12,7 +12,7 @@ from pipelines.table_move.errors import Blocked, Fenced
 from pipelines.table_move.records import CheckRow, MoveRow, RunRow
 from pipelines.table_move.status import TRANSITIONS, Milestone, Phase, State
 
-VERSION = "table move journal, version 1"
+VERSION = "table move journal, version 2"
 
 
 def exists(cursor: extensions.cursor) -> bool:
