@@ -125,10 +125,11 @@ BEGIN
             default_owner  uuid,
             retired_schema text,
             write_pause_ms double precision,
+            settled_xmin   xid8,
             switched_xmin  xid8
         );
         COMMENT ON TABLE pipelines.move IS 'One row per move: how far it is committed. fence is the run that may write. '
-            'switched_xmin: no transaction older than this wrote after the switch.';
+            'settled_xmin: what older transactions wrote is in target and map. switched_xmin: none of them wrote after the switch.';
 
         CREATE TABLE pipelines.run (
             run_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -227,6 +228,13 @@ BEGIN
         );
         CREATE INDEX claim_source ON pipelines.claim (source_id, move);
         COMMENT ON TABLE pipelines.claim IS 'Working table: how often each owner refers to each value. Empty between runs.';
+
+        CREATE TABLE pipelines.touched (
+            move      text NOT NULL,
+            source_id text COLLATE "C" NOT NULL,
+            PRIMARY KEY (source_id, move)
+        );
+        COMMENT ON TABLE pipelines.touched IS 'Working table: what may have moved since the last look. Empty between runs.';
 
         CREATE TABLE pipelines.candidate (
             move        text NOT NULL,

@@ -6,18 +6,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from psycopg2 import extensions
 
-from pipelines.table_move.database import cutover, foreign_keys, journal
+from pipelines.table_move.database import cutover, foreign_keys, journal, versions
 from pipelines.table_move.database.adopt import adopt
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catalog import locate
-from pipelines.table_move.database.catch_up import catch_up
+from pipelines.table_move.database.catch_up import catch_up, untouch
 from pipelines.table_move.database.claims import assign_owners, build_claims, clear_claims
-from pipelines.table_move.database.copy import copy
+from pipelines.table_move.database.copy import copy, is_untouched
+from pipelines.table_move.database.rewire import plan_changes
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, GateClosed, NotInTime
 from pipelines.table_move.obstacles import obstacles
@@ -43,13 +45,17 @@ class Outcome:
 
 @dataclass
 class Phases:
-    """An attempt under way: the phases of the runbook, and what they add up to."""
+    """An attempt under way: the phases of the runbook, and what they add up to.
+
+    settled: what older transactions wrote (see `versions`) is in target and map; None: this attempt has not looked.
+    """
 
     attempt: Attempt
     suites: Sequence[Suite]
     milestone: Milestone
     phase: Phase = Phase.PREFLIGHT
     rows_written: int = 0
+    settled: int | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
     def before(self, milestone: Milestone) -> bool:
@@ -63,6 +69,7 @@ class Phases:
                 assign_owners(self.attempt, assigned)
             if self.attempt.settings.until != "copy":
                 gate.warm_up()
+            self.settled = self._now() if is_untouched(self.attempt) else None
             build_claims(self.attempt)
             adopt(self.attempt)
             self.rows_written += copy(self.attempt)
@@ -70,7 +77,10 @@ class Phases:
     def verify(self) -> None:
         """A rehearsal: what moved during the copy is settled, and the gate is asked before anybody has to wait."""
         with self._in(Phase.VERIFY):
-            self.rows_written += catch_up(self.attempt)
+            now = self._now()
+            self.rows_written += catch_up(self.attempt, since=self.settled)
+            self._note_settled(now)
+            plan_changes(self.attempt)
             self._check(self.suites)
 
     def switch(self) -> None:
@@ -79,9 +89,13 @@ class Phases:
             try:
                 # What only warns was asked in the rehearsal: nobody has to wait for it now.
                 critical = [suite.critical() for suite in self.suites]
-                switched = cutover.switch(
-                    self.attempt, look_again=self._look_again, check=lambda: self._check(critical)
-                )
+                with gate.opened(self.attempt.database, patience=self.attempt.settings.max_write_pause) as ready:
+                    switched = cutover.switch(
+                        self.attempt,
+                        since=self.settled,
+                        look_again=self._look_again,
+                        check=lambda: self._check(critical, ready),
+                    )
             except (Blocked, GateClosed, NotInTime):
                 foreign_keys.restore(self.attempt)
                 raise
@@ -105,6 +119,7 @@ class Phases:
             self.rows_written += cutover.rewire_late(self.attempt)
             self._check([suite for suite in self.suites if suite.subject in ("references", "reconciliation")])
             clear_claims(self.attempt)
+            untouch(self.attempt)
             if self.before(Milestone.CONFIRMED):
                 with self.attempt.database.writing() as cursor:
                     journal.reach(cursor, self.attempt.names.key, self.attempt.run_id, Milestone.CONFIRMED)
@@ -166,19 +181,31 @@ class Phases:
                 next_step="Then run the same command again.",
             )
 
-    def _check(self, suites: Sequence[Suite]) -> None:
+    def _check(self, suites: Sequence[Suite], ready: gate.Gate | None = None) -> None:
+        """ready: a gate that is open already, where nobody should have to wait for it."""
         attempt = self.attempt
         standing = Standing(
-            moving=self.phase is Phase.VERIFY,
+            settled_until=self.settled if self.phase is Phase.VERIFY else None,
+            touched=self.phase is Phase.CUTOVER,
             switched=self.milestone is not Milestone.COPYING,
             settled=self.milestone is Milestone.CONFIRMED,
             dangling_allowed=attempt.settings.allow_dangling,
         )
-        rows = gate.run_suites(attempt.database, attempt.names, suites, phase=self.phase, standing=standing)
+        ask = ready.ask if ready is not None else partial(gate.run_suites, attempt.database)
+        rows = ask(attempt.names, suites, phase=self.phase, standing=standing)
         with attempt.database.writing() as cursor:
             attempt.hold_fence(cursor)
             journal.add_checks(cursor, attempt.run_id, rows)
         require_open(rows)
+
+    def _now(self) -> int:
+        with self.attempt.database.reading() as cursor:
+            return versions.now(cursor)
+
+    def _note_settled(self, until: int) -> None:
+        self.settled = until
+        with self.attempt.database.writing() as cursor:
+            journal.note_settled(cursor, self.attempt.names.key, self.attempt.run_id, until)
 
     def _source_is_in(self, schema: str) -> None:
         located = self.attempt.located

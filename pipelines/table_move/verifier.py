@@ -32,17 +32,18 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
     if plan.located.facts.source is None:
         plan.require_way()
     wanted = [suite for suite in suites if settings.suite in (None, suite.subject)]
-    if plan.row is None:
+    settled = None if plan.row is None else _settled(database, move)
+    if plan.row is None or (plan.row.milestone is Milestone.COPYING and settled is None):
         wanted = [suite for suite in wanted if suite.subject == "source"]
         if not wanted:
             raise Blocked(
-                f"The suite {settings.suite!r} looks at the result of a run, and nothing has been copied yet.",
+                f"The suite {settings.suite!r} looks at the result of a run, and not everything has been copied yet.",
                 untouched="Nothing was written.",
                 next_step="`verify --suite source` looks at the old table; `run --until verify` copies and checks.",
             )
     milestone = plan.row.milestone if plan.row is not None else None
     standing = Standing(
-        moving=milestone in (None, Milestone.COPYING),
+        settled_until=settled if milestone is Milestone.COPYING else None,
         switched=milestone not in (None, Milestone.COPYING),
         settled=milestone is Milestone.CONFIRMED,
         dangling_allowed=settings.allow_dangling,
@@ -84,6 +85,11 @@ def write_again(database: Database, move: Move, settings: Settings) -> dict[str,
     facts = Facts(summary=summary, checks=checks, contents=contents)
     summary["report"] = str(write_report(facts, settings.report_dir))
     return summary
+
+
+def _settled(database: Database, move: Move) -> int | None:
+    with database.reading() as cursor:
+        return journal.settled(cursor, move.key_in(database.schema))
 
 
 def past_runs(database: Database, move: Move) -> list[dict[str, Any]]:

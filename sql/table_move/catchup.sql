@@ -1,19 +1,67 @@
+-- name: touch
+-- What may have moved since the last look: ids of source rows, and whatever new versions of referencing rows hold; rows
+-- whose place in the target has a new version or is empty; conflicts, which are decided anew.
+INSERT INTO pipelines.touched (move, source_id)
+SELECT {move}, s.{source_key}::text COLLATE "C" FROM {source} s WHERE {s_is_new}
+UNION
+SELECT {move}, r.value FROM ({references}) r WHERE {r_is_new} AND r.value IS NOT NULL
+UNION
+SELECT {move}, m.source_id FROM pipelines.id_map m WHERE m.move = {move} AND m.disposition = 'conflict'
+ON CONFLICT DO NOTHING;
+
+-- name: touch_target
+-- The same of the target. The ids of its new versions stand for the references that hold them.
+INSERT INTO pipelines.touched (move, source_id)
+SELECT {move}, t.{target_key}::text FROM {target} t WHERE {t_is_new}
+UNION
+SELECT {move}, m.source_id FROM {target} t JOIN pipelines.id_map m ON m.target_id = t.{target_key} AND m.move = {move}
+WHERE {t_is_new}
+UNION
+SELECT {move}, m.source_id FROM pipelines.id_map m LEFT JOIN {target} t ON t.{target_key} = m.target_id
+WHERE m.move = {move} AND t.{target_key} IS NULL
+ON CONFLICT DO NOTHING;
+
+-- name: untouch
+-- The working table is empty between runs.
+DELETE FROM pipelines.touched WHERE move = {move};
+
+-- name: something_vanished
+-- Whether a source row or an owner of the map is gone, by counting: what source and map have in common was settled, so
+-- that source rows are those of the map and the rejects, those that are new, less those that are gone.
+SELECT (SELECT count(*) FROM {source})
+     < (SELECT count(*) FROM pipelines.id_map m WHERE m.move = {move} AND m.owner_rule <> 'copy')
+     + (SELECT count(DISTINCT r.source_id) FROM pipelines.rejected r WHERE r.move = {move} AND NOT EXISTS (
+            SELECT FROM pipelines.id_map m
+            WHERE m.move = {move} AND m.source_id = r.source_id AND m.owner_rule <> 'copy'))
+     + (SELECT count(*) FROM {source} s JOIN pipelines.touched u
+            ON u.move = {move} AND u.source_id = s.{source_key}::text COLLATE "C"
+        WHERE NOT EXISTS (SELECT FROM pipelines.id_map m WHERE m.move = {move} AND m.source_id = u.source_id
+                          AND m.owner_rule <> 'copy')
+          AND NOT EXISTS (SELECT FROM pipelines.rejected r WHERE r.move = {move} AND r.source_id = u.source_id))
+    OR EXISTS (SELECT FROM (SELECT DISTINCT owner_id FROM pipelines.id_map WHERE move = {move}) m
+               LEFT JOIN {owners} o ON o.{owners_key} = m.owner_id WHERE o.{owners_key} IS NULL);
+
 -- name: stale
 -- Source rows that the map does not show as they are, with the bytes of their texts: new or changed, claimed by an owner
 -- without a copy, in conflict, or with a target row that is missing or edited.
 SELECT s.ctid::text, ({source_bytes})::bigint FROM {source} s
 LEFT JOIN pipelines.id_map m
        ON m.move = {move} AND m.source_id = s.{source_key}::text COLLATE "C" AND m.owner_rule <> 'copy'
-WHERE m.source_hash IS DISTINCT FROM {source_hash}
+WHERE {s_in_question} AND m.source_hash IS DISTINCT FROM {source_hash}
 UNION
 SELECT s.ctid::text, ({source_bytes})::bigint FROM {source} s JOIN (
     SELECT c.source_id FROM pipelines.claim c
     LEFT JOIN pipelines.id_map m ON m.move = c.move AND m.source_id = c.source_id AND m.owner_id = c.owner_id
-    WHERE c.move = {move} AND m.move IS NULL
+    WHERE c.move = {move} AND {c_in_question} AND m.move IS NULL
     UNION ALL
     SELECT m.source_id FROM pipelines.id_map m LEFT JOIN {target} t ON t.{target_key} = m.target_id
-    WHERE m.move = {move} AND (m.disposition = 'conflict' OR {target_hash} IS DISTINCT FROM m.target_hash)
+    WHERE m.move = {move} AND {m_in_question}
+      AND (m.disposition = 'conflict' OR {target_hash} IS DISTINCT FROM m.target_hash)
 ) x ON x.source_id = s.{source_key}::text COLLATE "C";
+
+-- name: was_touched
+-- Only what may have moved since the last look.
+{id} IN (SELECT u.source_id FROM pipelines.touched u WHERE u.move = {move})
 
 -- name: drop_orphans
 -- Map rows whose source row or owner is gone take the target rows that this move inserted with them.
@@ -25,7 +73,9 @@ WITH gone AS (
         WHERE m.move = {move} AND (s.{source_key} IS NULL OR o.{owners_key} IS NULL)
     ) orphan
     WHERE m.move = {move} AND m.source_id = orphan.source_id AND m.owner_id = orphan.owner_id
-    RETURNING m.target_id, m.loaded
+    RETURNING m.target_id, m.loaded, m.source_id
+), touched AS (
+    INSERT INTO pipelines.touched (move, source_id) SELECT DISTINCT {move}, source_id FROM gone ON CONFLICT DO NOTHING
 ) DELETE FROM {target} t USING gone WHERE gone.loaded AND t.{target_key} = gone.target_id;
 
 -- name: drop_rejected_orphans

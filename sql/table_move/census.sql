@@ -173,14 +173,18 @@ SELECT class, count(*) FROM ({classified}) c GROUP BY class;
 SELECT c.table_name, c.column_name, c.owner_id::text,
        CASE WHEN c.class = 'already_current' AND d.row_key IS NOT NULL THEN 'rewired' ELSE c.class END, count(*)
 FROM ({classified}) c LEFT JOIN (
-    SELECT DISTINCT table_name, row_key, column_name FROM pipelines.reference_change WHERE move = {move}
+    SELECT DISTINCT table_name, row_key, column_name FROM pipelines.reference_change WHERE move = {move} AND {switched}
 ) d USING (table_name, row_key, column_name)
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
 
 -- name: rewired
 -- How many references the move has changed so far.
 SELECT count(*) FROM (SELECT DISTINCT table_name, row_key, column_name
-                      FROM pipelines.reference_change WHERE move = {move}) changed;
+                      FROM pipelines.reference_change WHERE move = {move} AND {switched}) changed;
+
+-- name: switched
+-- Whether the references have changed; before that, what the journal has is a plan.
+EXISTS (SELECT FROM pipelines.move v WHERE v.move = {move} AND v.milestone NOT IN ('copying', 'rolled_back'))
 
 -- name: owner_counts
 -- Rows per owner, rule and disposition, for the report.

@@ -5,6 +5,22 @@ SELECT {move}, c.value, c.owner_id, sum(c.uses) FROM (
 {claims}
 ) c GROUP BY c.value, c.owner_id;
 
+-- name: build_claims_of_touched
+-- The same of what may have moved since the last look.
+INSERT INTO pipelines.claim (move, source_id, owner_id, uses)
+SELECT {move}, r.value, r.owner_id, count(*) FROM ({references}) r
+JOIN pipelines.touched u ON u.move = {move} AND u.source_id = r.value
+WHERE r.owner_id IS NOT NULL GROUP BY r.value, r.owner_id;
+
+-- name: clear_claims_of_touched
+-- Before they are counted anew.
+DELETE FROM pipelines.claim c USING pipelines.touched u
+WHERE c.move = {move} AND u.move = {move} AND u.source_id = c.source_id;
+
+-- name: has_claims
+-- Whether claims have been counted: they are forgotten when the move is done.
+EXISTS (SELECT FROM pipelines.claim h WHERE h.move = {move})
+
 -- name: clear_claims
 -- The working table is empty between runs.
 DELETE FROM pipelines.claim WHERE move = {move};
@@ -21,6 +37,12 @@ DELETE FROM pipelines.assigned_owner WHERE move = {move};
 -- The owners that a person has named.
 INSERT INTO pipelines.assigned_owner (move, source_id, owner_id)
 SELECT {move}, a.source_id, a.owner_id FROM ({assigned}) a;
+
+-- name: is_untouched
+-- Whether the map is empty, and nothing was rejected.
+SELECT NOT EXISTS (SELECT FROM pipelines.id_map WHERE move = {move})
+   AND NOT EXISTS (SELECT FROM pipelines.rejected WHERE move = {move})
+   AND NOT EXISTS (SELECT FROM pipelines.batch WHERE move = {move});
 
 -- name: byte_ranges
 -- Where to cut the table so that no range holds much more than the given bytes, wide values counted unpacked.

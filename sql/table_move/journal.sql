@@ -15,10 +15,11 @@ CREATE TABLE pipelines.move (
     default_owner  uuid,
     retired_schema text,
     write_pause_ms double precision,
+    settled_xmin   xid8,
     switched_xmin  xid8
 );
 COMMENT ON TABLE pipelines.move IS 'One row per move: how far it is committed. fence is the run that may write. '
-    'switched_xmin: no transaction older than this wrote after the switch.';
+    'settled_xmin: what older transactions wrote is in target and map. switched_xmin: none of them wrote after the switch.';
 
 CREATE TABLE pipelines.run (
     run_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -117,6 +118,13 @@ CREATE TABLE pipelines.claim (
 );
 CREATE INDEX claim_source ON pipelines.claim (source_id, move);
 COMMENT ON TABLE pipelines.claim IS 'Working table: how often each owner refers to each value. Empty between runs.';
+
+CREATE TABLE pipelines.touched (
+    move      text NOT NULL,
+    source_id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (source_id, move)
+);
+COMMENT ON TABLE pipelines.touched IS 'Working table: what may have moved since the last look. Empty between runs.';
 
 CREATE TABLE pipelines.candidate (
     move        text NOT NULL,
@@ -221,6 +229,14 @@ UPDATE pipelines.move SET milestone = %(milestone)s, retired_schema = coalesce(%
     write_pause_ms = coalesce(%(write_pause_ms)s, write_pause_ms),
     switched_xmin = CASE WHEN milestone = 'copying' THEN pg_snapshot_xmin(pg_current_snapshot()) ELSE switched_xmin END
 WHERE move = %(move)s AND fence = %(run_id)s AND milestone = ANY (%(from)s);
+
+-- name: settled
+-- Up to which transaction everything is in target and map, before the switch; no row where nobody knows.
+SELECT settled_xmin::text::bigint FROM pipelines.move WHERE move = %(move)s AND settled_xmin IS NOT NULL;
+
+-- name: note_settled
+-- The same, written down.
+UPDATE pipelines.move SET settled_xmin = %(settled)s::text::xid8 WHERE move = %(move)s AND fence = %(run_id)s;
 
 -- name: enter_phase
 -- The phase that an attempt is in.

@@ -22,19 +22,20 @@ SELECT DISTINCT ON (a.id) a.source_id, a.id FROM ({all_spellings}) a ORDER BY a.
     SELECT {table_name}::text AS table_name, r.{key}::text AS row_key, {column_name}::text AS column_name,
            {owner} AS owner_id, r.{column}::text COLLATE "C" AS value,
            CASE WHEN r.{column}::text LIKE '________-____-____-____-____________'
-                 AND translate(r.{column}::text, '0123456789abcdef', '') = '----' THEN r.{column}::text::uuid END AS id
+                 AND translate(r.{column}::text, '0123456789abcdef', '') = '----' THEN r.{column}::text::uuid END AS id, r.xmin
     FROM {table} r
 
 -- name: of_uuid
 -- The references of a uuid column, which match a source id in any spelling.
     SELECT {table_name}::text AS table_name, r.{key}::text AS row_key, {column_name}::text AS column_name,
-           {owner} AS owner_id, coalesce(a.source_id, r.{column}::text COLLATE "C") AS value, r.{column} AS id
+           {owner} AS owner_id, coalesce(a.source_id, r.{column}::text COLLATE "C") AS value, r.{column} AS id,
+           r.xmin
     FROM {table} r LEFT JOIN ({spellings}) a ON a.id = r.{column}
 
 -- name: none
 -- A move that nothing refers to.
     SELECT NULL::text AS table_name, NULL::text AS row_key, NULL::text AS column_name, NULL::uuid AS owner_id,
-           NULL::text COLLATE "C" AS value, NULL::uuid AS id WHERE false
+           NULL::text COLLATE "C" AS value, NULL::uuid AS id, NULL::xid AS xmin WHERE false
 
 -- name: no_claims
 -- The same of the counts.
@@ -54,7 +55,7 @@ SELECT DISTINCT ON (a.id) a.source_id, a.id FROM ({all_spellings}) a ORDER BY a.
 
 -- name: classified
 -- Every reference with its class, first match; successor_id is what it has to become.
-SELECT r.table_name, r.row_key, r.column_name, r.owner_id, r.value,
+SELECT r.table_name, r.row_key, r.column_name, r.owner_id, r.value, r.xmin,
        CASE WHEN r.value IS NULL THEN 'null'
             WHEN m.target_id IS DISTINCT FROM r.id AND m.target_id IS NOT NULL THEN 'to_rewire'
             WHEN m.target_id IS NOT NULL OR {owner_of_t} = r.owner_id THEN 'already_current'
@@ -76,44 +77,53 @@ WHERE m.target_id IS DISTINCT FROM r.id;
 INSERT INTO pipelines.reference_change (move, table_name, row_key, column_name, old_value, new_value, run_id)
 SELECT {move}, r.table_name, r.row_key, r.column_name, r.value, m.target_id::text, %(run_id)s FROM ({references}) r
 JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = r.value AND m.owner_id = r.owner_id
-WHERE m.target_id IS DISTINCT FROM r.id;
+WHERE {r_in_question} AND m.target_id IS DISTINCT FROM r.id;
+
+-- name: forget_plan
+-- Before the switch, what stands there is a plan; it is made anew.
+DELETE FROM pipelines.reference_change WHERE move = {move};
+
+-- name: forget_touched_plan
+-- The same of references whose row or whose old value may have moved since.
+DELETE FROM pipelines.reference_change c WHERE c.move = {move} AND ({c_in_question} OR (c.table_name, c.row_key) IN (
+    SELECT r.table_name, r.row_key FROM ({references}) r WHERE {r_is_new}));
 
 -- name: mark
 -- The newest change so far: what comes after it belongs to this transaction.
 SELECT coalesce(max(change_id), 0) FROM pipelines.reference_change WHERE move = {move};
 
--- name: lock_rows
--- Foreign-key checks of other tables pass; whoever holds such a row makes us give up, not wait.
-SELECT count(*) FROM (
-    SELECT FROM {table} r WHERE r.{key}::text IN (
-        SELECT c.row_key FROM pipelines.reference_change c
-        WHERE c.move = {move} AND c.change_id > %(mark)s AND c.table_name = {table_name})
-    FOR NO KEY UPDATE NOWAIT
-) locked;
+-- name: apply_changes
+-- All columns of a row in one update, which skips rows that somebody changed meanwhile. Returns how many rows were
+-- changed, and how many of them do not hold what was planned.
+WITH changed AS (
+    UPDATE {table} r SET {assignments} FROM (
+        SELECT c.row_key, {planned} FROM pipelines.reference_change c
+        WHERE c.move = {move} AND c.change_id > %(mark)s AND c.table_name = {table_name} GROUP BY c.row_key
+    ) n WHERE r.{key}::text = n.row_key AND {untouched}
+    RETURNING {as_planned} AS as_planned
+) SELECT count(*), count(*) FILTER (WHERE as_planned IS NOT TRUE) FROM changed;
+
+-- name: rows_to_change
+-- How many rows of all tables the plan is about.
+SELECT count(*) FROM (SELECT DISTINCT table_name, row_key FROM pipelines.reference_change
+                      WHERE move = {move} AND change_id > %(mark)s) planned;
 
 -- name: forget_overtaken
--- Changes whose reference somebody else changed before its row was locked.
+-- Changes of rows that were deleted or changed by somebody else before their turn came.
 DELETE FROM pipelines.reference_change c WHERE c.move = {move} AND c.change_id > %(mark)s AND NOT EXISTS (
     SELECT FROM ({references}) r WHERE r.table_name = c.table_name AND r.row_key = c.row_key
-      AND r.column_name = c.column_name AND r.value = c.old_value);
+      AND r.column_name = c.column_name AND r.id = c.new_value::uuid);
 
--- name: apply_changes
--- All columns of a row in one update.
-UPDATE {table} r SET {assignments} FROM (
-    SELECT c.row_key, {new_values} FROM pipelines.reference_change c
-    WHERE c.move = {move} AND c.change_id > %(mark)s AND c.table_name = {table_name} GROUP BY c.row_key
-) n WHERE r.{key}::text = n.row_key;
+-- name: changed
+-- How many references were changed.
+SELECT count(*) FROM pipelines.reference_change WHERE move = {move} AND change_id > %(mark)s;
 
--- name: unapplied
--- A plain count that shares nothing with the suites: changes whose reference does not hold the new value.
-SELECT count(*) FROM pipelines.reference_change c
-LEFT JOIN ({references}) r
-       ON r.table_name = c.table_name AND r.row_key = c.row_key AND r.column_name = c.column_name
-WHERE c.move = {move} AND c.change_id > %(mark)s AND r.id IS DISTINCT FROM c.new_value::uuid;
+-- name: nowhere
+-- A plain count that shares nothing with the suites: references that no row of the target stands behind.
+SELECT count(*) FROM ({references}) r LEFT JOIN {target} t ON t.{target_key} = r.id
+WHERE r.value IS NOT NULL AND t.{target_key} IS NULL AND {among};
 
--- name: without_home
--- Changed references whose new value is no target row of the same owner.
-SELECT count(*) FROM pipelines.reference_change c
-JOIN ({references}) r ON r.table_name = c.table_name AND r.row_key = c.row_key AND r.column_name = c.column_name
-LEFT JOIN {target} t ON t.{target_key} = c.new_value::uuid AND {owner_of_t} = r.owner_id
-WHERE c.move = {move} AND c.change_id > %(mark)s AND t.{target_key} IS NULL;
+-- name: among_changed
+-- Only those that this transaction has changed.
+(r.table_name, r.row_key, r.column_name) IN (SELECT c.table_name, c.row_key, c.column_name
+    FROM pipelines.reference_change c WHERE c.move = {move} AND c.change_id > %(mark)s)

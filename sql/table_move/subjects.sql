@@ -6,15 +6,18 @@ SELECT s.{source_key}::text AS source_id,
              AND length(translate(s.{source_key}::text, '{}-', '')) = 32
              AND s.{source_key}::text COLLATE "C" ~ ('^(' || {groups} || '|[{]' || {groups} || '[}])$')
             THEN s.{source_key}::text::uuid::text = s.{source_key}::text ELSE true END AS key_is_canonical,
-       count(*) OVER (PARTITION BY {carried_of_s}) = 1 AS content_is_alone,
+       d.digest IS NULL AS content_is_alone,
        {verdicts}{source_all_columns}
 FROM {source} s
+LEFT JOIN (SELECT {carried_of_s} AS digest FROM {source} s GROUP BY 1 HAVING count(*) > 1) d
+       ON d.digest = {carried_of_s}
+WHERE {s_in_question}
 
 -- name: target
 -- The target as loaded: one row per source row and owner. Every verdict is true or false, never unknown, so that one
 -- pass counts them all. as_loaded is about rows that this move inserted, as_it_was about those that were there before.
--- content_is_alone: the owner has no other row, unknown to the map, with the same content. settled: the move is done, so that later edits by tenants are information. moving: nobody is
--- excluded yet, so that what changed since the last look is left to the switch.
+-- content_is_alone: the owner has no other row, unknown to the map, with the same content. settled: the move is done,
+-- so that later edits by tenants are information. Joins where sub-selects would be shorter: several workers share them.
 SELECT m.source_id, m.owner_id::text AS owner_id, m.target_id::text AS target_id, m.disposition, m.owner_rule,
        {settled} OR t.{target_key} IS NOT NULL AS present,
        {settled} OR t.{target_key} IS NULL OR {owner_of_t} = m.owner_id AS owner_is_right,
@@ -22,40 +25,38 @@ SELECT m.source_id, m.owner_id::text AS owner_id, m.target_id::text AS target_id
        {settled} OR t.{target_key} IS NULL OR m.loaded OR m.disposition = 'conflict' OR ({target_hash} = m.target_hash) IS TRUE AS as_it_was,
        {settled} OR ({source_hash} = m.source_hash) IS TRUE AS source_as_read,
        NOT {settled} OR ({target_hash} = m.target_hash) IS TRUE AS unchanged_since,
-       {settled} OR t.{target_key} IS NULL OR ({owner_of_t}, {carried_of_t}) NOT IN (
-           SELECT {owner_of_o}, {carried_of_o} FROM {target} o
-           LEFT JOIN pipelines.id_map k ON k.target_id = o.{target_key} AND k.move = {move} WHERE k.move IS NULL
-       ) AS content_is_alone,
+       {settled} OR t.{target_key} IS NULL OR d.digest IS NULL AS content_is_alone,
        {settled} OR {switched} OR CASE m.owner_rule
-           WHEN 'owners_file' THEN (m.source_id, m.owner_id) IN (
-               SELECT a.source_id, a.owner_id FROM pipelines.assigned_owner a WHERE a.move = {move})
-           WHEN 'default' THEN m.owner_id IN (SELECT v.default_owner FROM pipelines.move v WHERE v.move = {move})
+           WHEN 'owners_file' THEN a.owner_id = m.owner_id
+           WHEN 'default' THEN v.default_owner = m.owner_id
            WHEN 'present' THEN true
-           ELSE NOT EXISTS (SELECT FROM pipelines.claim c WHERE c.move = {move}) OR (m.source_id, m.owner_id) IN (
-               SELECT c.source_id, c.owner_id FROM pipelines.claim c WHERE c.move = {move})
-           END AS owner_follows_the_rules,
+           ELSE c.source_id IS NOT NULL OR NOT {has_claims} END IS TRUE AS owner_follows_the_rules,
        {carried}{target_columns_unsettled}
 FROM pipelines.id_map m
+JOIN pipelines.move v ON v.move = m.move
 LEFT JOIN {target} t ON t.{target_key} = m.target_id
 LEFT JOIN {source} s ON s.{source_key}::text COLLATE "C" = m.source_id
-WHERE m.move = {move} AND (NOT {moving} OR {source_hash} = m.source_hash)
+LEFT JOIN pipelines.claim c ON c.move = {move} AND c.source_id = m.source_id AND c.owner_id = m.owner_id
+LEFT JOIN pipelines.assigned_owner a ON a.move = {move} AND a.source_id = m.source_id
+LEFT JOIN (
+    SELECT DISTINCT {owner_of_o} AS owner_id, {carried_of_o} AS digest FROM {target} o
+    LEFT JOIN pipelines.id_map k ON k.target_id = o.{target_key} AND k.move = {move} WHERE k.move IS NULL
+) d ON d.owner_id = {owner_of_t} AND d.digest = {carried_of_t}
+WHERE m.move = {move} AND {m_in_question}
 
 -- name: references
 -- The references: one row per filled column of a referencing row, with a verdict on it.
 -- switched: they have been rewired. settled: the move is done, so that what tenants delete is their own affair.
--- moving: nobody is excluded yet; a reference to an old row that the map does not have yet is left to the switch.
 SELECT c.table_name, c.row_key, c.column_name, c.owner_id::text AS owner_id, c.value,
        c.successor_id::text AS successor_id,
-       CASE WHEN {moving} AND s.{source_key} IS NOT NULL AND c.class IN ('dangling', 'foreign') THEN 'unsettled'
-            WHEN c.class = 'dangling' AND ({dangling_allowed} OR {settled}) THEN 'dangling_allowed'
+       CASE WHEN c.class = 'dangling' AND ({dangling_allowed} OR {settled}) THEN 'dangling_allowed'
             WHEN c.class = 'to_rewire' AND {switched} THEN 'left_behind'
             WHEN c.class = 'to_rewire' AND o.{target_key} IS NULL THEN 'without_successor'
             WHEN c.class = 'to_rewire' AND {owner_of_o} <> c.owner_id THEN 'successor_of_another_owner'
             ELSE c.class END AS verdict
 FROM ({classified}) c
 LEFT JOIN {target} o ON o.{target_key} = c.successor_id
-LEFT JOIN {source} s ON {moving} AND s.{source_key}::text COLLATE "C" = c.value
-WHERE c.class <> 'null'
+WHERE c.class <> 'null' AND {c_in_question}
 
 -- name: reconciliation
 -- The balance: one row per owner, one for rows without an owner, one for the whole, which also answers the usual
@@ -75,27 +76,28 @@ SELECT coalesce(owner, '(all)') AS owner, coalesce(sum(source_rows), 0) AS sourc
            JOIN ({references}) r USING (table_name, row_key, column_name)
            WHERE c.move = {move} AND r.value IS NULL) AS references_are_filled
 FROM (
-    SELECT coalesce(p.owner_id::text, '(no owner)') AS owner, 1 AS source_rows, 0 AS fan_out_copies, 0 AS inserted,
-           0 AS already_present, 0 AS adopted, 0 AS conflicts, 0 AS rejected
+    SELECT coalesce(p.owner_id::text, '(no owner)') AS owner, count(*) AS source_rows, 0 AS fan_out_copies,
+           0 AS inserted, 0 AS already_present, 0 AS adopted, 0 AS conflicts, 0 AS rejected
     FROM {source} s LEFT JOIN (
         SELECT source_id, owner_id FROM pipelines.id_map WHERE move = {move} AND owner_rule <> 'copy'
         UNION ALL
         SELECT source_id, owner_id FROM pipelines.rejected WHERE move = {move} AND owner_rule <> 'copy'
     ) p ON p.source_id = s.{source_key}::text COLLATE "C"
-    WHERE NOT {moving} OR p.source_id IS NOT NULL
+    WHERE {s_in_question} GROUP BY 1
     UNION ALL
-    SELECT m.owner_id::text, 0, (m.owner_rule = 'copy')::int,
-           (m.disposition = 'inserted' AND (t.{target_key} IS NOT NULL OR {settled}))::int,
-           (m.disposition = 'already_present' AND (t.{target_key} IS NOT NULL OR {settled}))::int,
-           (m.disposition = 'adopted' AND (t.{target_key} IS NOT NULL OR {settled}))::int,
-           (m.disposition = 'conflict')::int, 0
+    SELECT m.owner_id::text, 0, count(*) FILTER (WHERE m.owner_rule = 'copy'),
+           count(*) FILTER (WHERE m.disposition = 'inserted' AND (t.{target_key} IS NOT NULL OR {settled})),
+           count(*) FILTER (WHERE m.disposition = 'already_present' AND (t.{target_key} IS NOT NULL OR {settled})),
+           count(*) FILTER (WHERE m.disposition = 'adopted' AND (t.{target_key} IS NOT NULL OR {settled})),
+           count(*) FILTER (WHERE m.disposition = 'conflict'), 0
     FROM pipelines.id_map m
     LEFT JOIN {target} t ON t.{target_key} = m.target_id
-    LEFT JOIN {source} s ON {moving} AND s.{source_key}::text COLLATE "C" = m.source_id
-    WHERE m.move = {move} AND (NOT {moving} OR s.{source_key} IS NOT NULL)
+    LEFT JOIN {source} s ON {source_matters} AND s.{source_key}::text COLLATE "C" = m.source_id
+    WHERE m.move = {move} AND {m_in_question} GROUP BY 1
     UNION ALL
-    SELECT coalesce(r.owner_id::text, '(no owner)'), 0, (r.owner_rule IS NOT DISTINCT FROM 'copy')::int, 0, 0, 0, 0, 1
+    SELECT coalesce(r.owner_id::text, '(no owner)'), 0, count(*) FILTER (WHERE r.owner_rule IS NOT DISTINCT FROM 'copy'),
+           0, 0, 0, 0, count(*)
     FROM pipelines.rejected r
-    LEFT JOIN {source} s ON {moving} AND s.{source_key}::text COLLATE "C" = r.source_id
-    WHERE r.move = {move} AND (NOT {moving} OR s.{source_key} IS NOT NULL)
+    LEFT JOIN {source} s ON {source_matters} AND s.{source_key}::text COLLATE "C" = r.source_id
+    WHERE r.move = {move} AND {r_in_question} GROUP BY 1
 ) line GROUP BY GROUPING SETS ((owner), ())

@@ -99,7 +99,7 @@ def test_a_trigger_that_changes_the_result_is_found_before_anybody_sees_it(
         " NEW.data_extraction_template_id := 'x'; RETURN NEW; END $$;"
         "CREATE TRIGGER meddle BEFORE UPDATE ON stages FOR EACH ROW EXECUTE FUNCTION meddle()"
     )
-    with pytest.raises(GateClosed, match="do not hold their new value"), going.attempt.database.writing() as cursor:
+    with pytest.raises(GateClosed, match="do not hold their new references"), going.attempt.database.writing() as cursor:
         rewire(cursor, going.attempt)
     assert application.rows("SELECT DISTINCT stage_selection_template_id FROM stages") == [("x",)]
 
@@ -185,13 +185,13 @@ def test_all_suites_see_one_snapshot(
 ) -> None:
     going = begin()
     copy(going.attempt)
-    original = gate._run
+    original = gate.Gate._run
 
     def disturbed(*arguments):
         application.execute("DELETE FROM templates")
         return original(*arguments)
 
-    monkeypatch.setattr(gate, "_run", disturbed)
+    monkeypatch.setattr(gate.Gate, "_run", disturbed)
     rows = gate.run_suites(
         going.attempt.database,
         going.attempt.names,

@@ -1,4 +1,4 @@
-"""Bringing target and map up to date with the source, by comparing fingerprints.
+"""Bringing target and map up to date with the source.
 
 Run without locks it settles most of what moved during the copy; run again while writers are excluded, it settles the
 rest. Rows of the source are found by place, so what moves between the look and the read is left to the next round.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from psycopg2 import sql
+
 from pipelines.table_move.database.attempt import Attempt
-from pipelines.table_move.database.claims import build_claims
+from pipelines.table_move.database.claims import build_claims, build_claims_of_touched
 from pipelines.table_move.database.connect import Session, as_application
 from pipelines.table_move.database.copy import map_batch, settle
 from pipelines.table_move.database.extract import at_places, read_rows
@@ -17,17 +19,55 @@ from pipelines.table_move.database.workers import in_parallel
 from pipelines.table_move.pure.ranges import Place, batches
 
 
-def catch_up(attempt: Attempt, *, patience: float = 0) -> int:
+def catch_up(attempt: Attempt, *, since: int | None = None, patience: float = 0) -> int:
     """One round. Returns the target rows inserted, updated or removed.
 
+    since: only what has moved since then (see `versions`), where everything before is known to be settled; None: every
+        row is compared by its fingerprints.
     patience: seconds to wait for any one lock; 0 is without end.
     """
-    build_claims(attempt, patience=patience)
-    written = _drop_orphans(attempt, patience)
-    settled = in_parallel(
-        attempt, lambda session, part: _settle(attempt, session, part), _stale(attempt), patience=patience
-    )
-    return written + sum(settled)
+    if since is None:
+        build_claims(attempt, patience=patience)
+        removed = _drop_orphans(attempt, patience)
+    else:
+        _touch(attempt, since, patience)
+        build_claims_of_touched(attempt, patience=patience)
+        removed = _drop_orphans(attempt, patience) if _something_vanished(attempt) else 0
+    stale = _stale(attempt, only_touched=since is not None)
+    settled = in_parallel(attempt, lambda session, part: _settle(attempt, session, part), stale, patience=patience)
+    return removed + sum(settled)
+
+
+def touch_target(attempt: Attempt, since: int, *, patience: float = 0) -> None:
+    """Note what has moved in the target since."""
+    with attempt.database.writing(patience=patience) as cursor:
+        attempt.hold_fence(cursor)
+        cursor.execute(attempt.names.query("catchup.touch_target", t_is_new=attempt.names.is_new("t", since)))
+
+
+def untouch(attempt: Attempt) -> None:
+    """Forget what has moved. The working table is empty between runs."""
+    with attempt.database.writing() as cursor:
+        attempt.hold_fence(cursor)
+        cursor.execute(attempt.names.query("catchup.untouch"))
+
+
+def _touch(attempt: Attempt, since: int, patience: float) -> None:
+    names = attempt.names
+    untouch(attempt)
+    touch_target(attempt, since, patience=patience)
+    with attempt.database.writing(patience=patience) as cursor:
+        attempt.hold_fence(cursor)
+        cursor.execute(
+            names.query("catchup.touch", s_is_new=names.is_new("s", since), r_is_new=names.is_new("r", since))
+        )
+        cursor.execute("ANALYZE pipelines.touched")
+
+
+def _something_vanished(attempt: Attempt) -> bool:
+    with attempt.database.reading() as cursor:
+        cursor.execute(attempt.names.query("catchup.something_vanished"))
+        return cursor.fetchone()[0]
 
 
 def _drop_orphans(attempt: Attempt, patience: float) -> int:
@@ -42,10 +82,21 @@ def _drop_orphans(attempt: Attempt, patience: float) -> int:
     return removed
 
 
-def _stale(attempt: Attempt) -> Iterator[list[Place]]:
+def _stale(attempt: Attempt, *, only_touched: bool) -> Iterator[list[Place]]:
     """The places of rows that the map does not show as they are, in batches of about `batch_bytes`."""
+    names = attempt.names
+
+    def in_question(source_id: sql.Composable) -> sql.Composable:
+        return names.touched(source_id) if only_touched else names.everything
+
+    question = names.query(
+        "catchup.stale",
+        s_in_question=in_question(names.source_id),
+        c_in_question=in_question(sql.SQL("c.source_id")),
+        m_in_question=in_question(sql.SQL("m.source_id")),
+    )
     with attempt.database.reading() as cursor:
-        cursor.execute(attempt.names.query("catchup.stale"))
+        cursor.execute(question)
         places = sorted((Place.parse(text), size) for text, size in cursor)
     yield from batches(places, attempt.settings.batch_bytes)
 

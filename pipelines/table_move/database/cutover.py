@@ -10,9 +10,9 @@ from psycopg2 import errors, extensions, sql
 
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
-from pipelines.table_move.database.catch_up import catch_up
+from pipelines.table_move.database.catch_up import catch_up, touch_target
 from pipelines.table_move.database.locking import Pause, ended_by_the_server, locking, persist
-from pipelines.table_move.database.rewire import rewire
+from pipelines.table_move.database.rewire import carry_out, plan_changes, rewire
 from pipelines.table_move.status import Milestone
 
 
@@ -24,17 +24,20 @@ class Switched:
     rows_written: int
 
 
-def switch(attempt: Attempt, *, look_again: Callable[[extensions.cursor], None], check: Callable[[], None]) -> Switched:
+def switch(
+    attempt: Attempt, *, since: int, look_again: Callable[[extensions.cursor], None], check: Callable[[], None]
+) -> Switched:
     """The switch, tried until `lock_wait` is over.
 
+    since: what is older (see `versions`) has been settled, checked and planned: only what has moved since is looked at.
     look_again: raises Blocked where the tables are no longer what the plan found; called under their locks.
-    check: runs the suites on the committed rows and raises GateClosed; called while writers are excluded.
+    check: runs the suites on what has moved and raises GateClosed; called while writers are excluded.
     """
-    return persist(attempt, lambda: _switch_once(attempt, look_again, check))
+    return persist(attempt, lambda: _switch_once(attempt, since, look_again, check))
 
 
 def _switch_once(
-    attempt: Attempt, look_again: Callable[[extensions.cursor], None], check: Callable[[], None]
+    attempt: Attempt, since: int, look_again: Callable[[extensions.cursor], None], check: Callable[[], None]
 ) -> Switched:
     names, settings = attempt.names, attempt.settings
     with locking(attempt, deadline=settings.max_write_pause) as cursor:
@@ -44,12 +47,14 @@ def _switch_once(
         with ended_by_the_server(pause):
             attempt.hold_fence(cursor)
             look_again(cursor)
-            written = catch_up(attempt, patience=attempt.lock_timeout)
+            written = catch_up(attempt, since=since, patience=attempt.lock_timeout)
+            plan_changes(attempt, since=since, patience=attempt.lock_timeout)
             pause.still_within()
             _lock_target(cursor, attempt)
+            touch_target(attempt, since)
             check()
             pause.still_within()
-            written += rewire(cursor, attempt)
+            written += carry_out(cursor, attempt)
             cursor.execute(names.query("cutover.freeze", frozen_for=sql.Literal(names.frozen_names)))
             journal.reach(cursor, names.key, attempt.run_id, Milestone.SWITCHED)
             pause.still_within()

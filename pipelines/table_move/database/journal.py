@@ -154,6 +154,17 @@ def reach(
         )
 
 
+def settled(cursor: extensions.cursor, move: str) -> int | None:
+    """Up to which transaction everything is in target and map (see `versions`); None where nobody knows."""
+    cursor.execute(query("journal.settled"), {"move": move})
+    row = cursor.fetchone()
+    return None if row is None else row[0]
+
+
+def note_settled(cursor: extensions.cursor, move: str, run_id: int, settled: int) -> None:
+    cursor.execute(query("journal.note_settled"), {"move": move, "run_id": run_id, "settled": settled})
+
+
 def enter_phase(cursor: extensions.cursor, run_id: int, phase: Phase) -> None:
     cursor.execute(query("journal.enter_phase"), {"run_id": run_id, "phase": phase})
 

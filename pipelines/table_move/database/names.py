@@ -55,6 +55,24 @@ class Names:
         """Whether a referencing column is a uuid, for which all spellings of an id are one."""
         return "uuid" in self.column_types.values()
 
+    @property
+    def everything(self) -> sql.SQL:
+        """The condition of a look at all rows."""
+        return sql.SQL("true")
+
+    def is_new(self, alias: str, since: int) -> sql.Composable:
+        """Whether a row version may have been written since: the number of a transaction, see `versions`."""
+        return query("versions.is_new", alias=sql.Identifier(alias), since=sql.Literal(since % 2**32))
+
+    def touched(self, source_id: sql.Composable) -> sql.Composable:
+        """Whether a source id may have moved since the last look."""
+        return self.query("catchup.was_touched", id=source_id)
+
+    @property
+    def source_id(self) -> sql.Composable:
+        """The key of a source row `s`, as the journal writes it."""
+        return sql.SQL('{}::text COLLATE "C"').format(sql.Identifier("s", self.move.source.key))
+
     def type_of(self, table: Referencing, column: str) -> sql.SQL:
         """The type of a referencing column, as the catalog writes it."""
         return sql.SQL(self.column_types.get((table.table, column), "text"))
@@ -100,6 +118,7 @@ class Names:
             "all_spellings": self._all_spellings(),
             "references": self._references(),
             "claims": self._claims(),
+            "switched": query("census.switched", move=sql.Literal(self.key)),
             "move": sql.Literal(self.key),
         }
 

@@ -1,4 +1,8 @@
-"""Changing references to what the map says, with their pre-images kept."""
+"""Changing references to what the map says, with their pre-images kept.
+
+Before the switch, the pre-images are a plan: written while nobody has to wait, mended under the locks where something
+has moved, carried out at once. From the switch's commit on they are history.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +14,53 @@ from pipelines.table_move.database.names import Names
 from pipelines.table_move.errors import GateClosed
 from pipelines.table_move.spec import Referencing
 
+# As good as NOWAIT, which UPDATE does not know: whoever holds a row that has to change makes us give up, not wait.
+_NO_WAIT = "SET LOCAL lock_timeout = '10ms'"
+
+
+def plan_changes(attempt: Attempt, *, since: int | None = None, patience: float = 0) -> None:
+    """Write down what the switch will change.
+
+    since: mend the plan for what has moved since then (see `versions`), with the rows in `touched`; None: make it anew.
+    patience: seconds to wait for any one lock; 0 is without end.
+    """
+    names = attempt.names
+    with attempt.database.writing(patience=patience) as cursor:
+        attempt.hold_fence(cursor)
+        if since is None:
+            cursor.execute(names.query("references.forget_plan"))
+            _plan(cursor, attempt, in_question=names.everything)
+        else:
+            moved = {"c_in_question": names.touched(sql.SQL("c.old_value")), "r_is_new": names.is_new("r", since)}
+            cursor.execute(names.query("references.forget_touched_plan", **moved))
+            _plan(cursor, attempt, in_question=names.touched(sql.SQL("r.value")))
+
+
+def carry_out(cursor: extensions.cursor, attempt: Attempt) -> int:
+    """Change what was planned, in the transaction of the switch. Returns how many references were changed.
+
+    Raises LockNotAvailable (SQLSTATE 55P03) where somebody holds such a row, GateClosed where the result is not right.
+    """
+    start = {"mark": 0}
+    changed = _change(cursor, attempt, start)
+    if not attempt.settings.allow_dangling:
+        _prove(cursor, attempt.names, start, among=attempt.names.everything)
+    return changed
+
 
 def rewire(cursor: extensions.cursor, attempt: Attempt) -> int:
     """Rewire every reference that holds an old value the map knows. Returns how many were changed.
 
-    Raises LockNotAvailable (SQLSTATE 55P03) where somebody holds such a row, GateClosed where the result is not right.
     Our own output is never mapped again: what is looked up is the value before this transaction.
     """
     names = attempt.names
-    # Texts that come out of casts have no statistics: a nested loop over whole tables would be planned for a few rows.
-    cursor.execute("SET LOCAL enable_nestloop = off")
     cursor.execute(names.query("references.mark"))
     mark = {"mark": cursor.fetchone()[0]}
-    cursor.execute(names.query("references.plan_changes"), {"run_id": attempt.run_id})
-    if cursor.rowcount == 0:
-        return 0
-    cursor.execute("ANALYZE pipelines.reference_change")
-    as_application(cursor, names.schema)
-    for table in names.references:
-        cursor.execute(names.query("references.lock_rows", **_table(names, table)), mark)
-    cursor.execute(names.query("references.forget_overtaken"), mark)
-    for table in names.references:
-        cursor.execute(names.query("references.apply_changes", **_table(names, table)), mark)
-    _prove(cursor, names, mark)
-    cursor.execute(
-        "SELECT count(*) FROM pipelines.reference_change WHERE move = %(move)s AND change_id > %(mark)s",
-        {"move": names.key, **mark},
-    )
-    return cursor.fetchone()[0]
+    _plan(cursor, attempt, in_question=names.everything)
+    changed = _change(cursor, attempt, mark)
+    if changed:
+        _prove(cursor, names, mark, among=names.query("references.among_changed"))
+    return changed
 
 
 def late_references(cursor: extensions.cursor, names: Names) -> int:
@@ -46,34 +69,79 @@ def late_references(cursor: extensions.cursor, names: Names) -> int:
     return cursor.fetchone()[0]
 
 
-def _prove(cursor: extensions.cursor, names: Names, mark: dict[str, int]) -> None:
-    """Plain counts on the result, before anybody sees it."""
-    for question, sentence in (
-        ("references.unapplied", "{} references do not hold their new value after the update."),
-        ("references.without_home", "{} references would point to no row of their own owner."),
-    ):
-        cursor.execute(names.query(question), mark)
-        count = cursor.fetchone()[0]
-        if count:
-            raise GateClosed(
-                sentence.format(count),
-                untouched="The switch was rolled back; old table and references are as they were.",
-                next_step="Look at triggers on the referencing tables that change these columns, then run again.",
-            )
+def _plan(cursor: extensions.cursor, attempt: Attempt, *, in_question: sql.Composable) -> None:
+    # Texts that come out of casts have no statistics: a nested loop over whole tables would be planned for a few rows.
+    cursor.execute("SET LOCAL enable_nestloop = off")
+    plan = attempt.names.query("references.plan_changes", r_in_question=in_question)
+    cursor.execute(plan, {"run_id": attempt.run_id})
+    if cursor.rowcount:
+        cursor.execute("ANALYZE pipelines.reference_change")
+
+
+def _change(cursor: extensions.cursor, attempt: Attempt, mark: dict[str, int]) -> int:
+    names = attempt.names
+    cursor.execute("SET LOCAL enable_nestloop = off")
+    cursor.execute(names.query("references.rows_to_change"), mark)
+    planned, done = cursor.fetchone()[0], 0
+    if planned == 0:
+        return 0
+    as_application(cursor, names.schema)
+    cursor.execute(_NO_WAIT)
+    for table in names.references:
+        cursor.execute(names.query("references.apply_changes", **_table(names, table)), mark)
+        rows, resisted = cursor.fetchone()
+        done += rows
+        if resisted:
+            raise _not_right(f"{resisted} rows of {table.table} do not hold their new references after the update.")
+    if done != planned:
+        cursor.execute(names.query("references.forget_overtaken"), mark)
+    cursor.execute(names.query("references.changed"), mark)
+    return cursor.fetchone()[0]
+
+
+def _prove(cursor: extensions.cursor, names: Names, mark: dict[str, int], *, among: sql.Composable) -> None:
+    """A plain count on the result, before anybody sees it."""
+    cursor.execute(names.query("references.nowhere", among=among), mark)
+    count = cursor.fetchone()[0]
+    if count:
+        raise _not_right(f"{count} references would point to no row of {names.move.target.table}.")
+
+
+def _not_right(happened: str) -> GateClosed:
+    return GateClosed(
+        happened,
+        untouched="The switch was rolled back; old table and references are as they were.",
+        next_step="Look at triggers on the referencing tables that change these columns, then run again.",
+    )
 
 
 def _table(names: Names, table: Referencing) -> dict[str, sql.Composable]:
+    columns = list(enumerate(table.columns))
+
+    def each(text: str, between: str) -> sql.Composable:
+        return sql.SQL(between).join(
+            sql.SQL(text).format(
+                column=sql.Identifier(column),
+                name=sql.Literal(column),
+                type=names.type_of(table, column),
+                old=sql.Identifier("n", f"old_{number}"),
+                new=sql.Identifier("n", f"new_{number}"),
+                old_name=sql.Identifier(f"old_{number}"),
+                new_name=sql.Identifier(f"new_{number}"),
+            )
+            for number, column in columns
+        )
+
     return {
         "table": names.table(table.table),
         "table_name": sql.Literal(table.table),
         "key": sql.Identifier(table.key),
-        "assignments": sql.SQL(", ").join(
-            sql.SQL("{0} = coalesce(n.{0}, r.{0})").format(sql.Identifier(column)) for column in table.columns
+        "planned": each(
+            "(max(c.old_value) FILTER (WHERE c.column_name = {name}))::{type} AS {old_name},"
+            " (max(c.new_value) FILTER (WHERE c.column_name = {name}))::{type} AS {new_name}",
+            ", ",
         ),
-        "new_values": sql.SQL(", ").join(
-            sql.SQL("(max(c.new_value) FILTER (WHERE c.column_name = {}))::{} AS {}").format(
-                sql.Literal(column), names.type_of(table, column), sql.Identifier(column)
-            )
-            for column in table.columns
-        ),
+        "assignments": each("{column} = coalesce({new}, r.{column})", ", "),
+        "untouched": each("({new} IS NULL OR r.{column} = {old})", " AND "),
+        "as_planned": each("({new} IS NULL OR r.{column} = {new})", " AND "),
     }

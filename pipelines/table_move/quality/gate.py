@@ -12,17 +12,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg2 import extensions
 
-from pipelines.table_move.database.connect import Database, pin
+from pipelines.table_move.database.connect import Database, Session, pin
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.quality.subjects import Standing, subject_query
 from pipelines.table_move.quality.suites import Check, Suite
 from pipelines.table_move.records import CheckRow
 
 KEPT = 1000  # keys that the journal keeps, for the list of rows to decide on
+PATIENCE = 1800.0  # seconds that one question may take
 _KEYS = {
     "source": ["source_id"],
     "target": ["source_id", "owner_id"],
@@ -42,13 +44,63 @@ def run_suites(
     database: Database, names: Names, suites: Sequence[Suite], *, phase: str, standing: Standing
 ) -> list[CheckRow]:
     """Run suites on one exported snapshot. An expectation that raises, or that is missing in the answer, has failed."""
+    with opened(database) as gate:
+        return gate.ask(names, suites, phase=phase, standing=standing)
+
+
+@contextlib.contextmanager
+def opened(database: Database, *, patience: float = PATIENCE) -> Iterator[Gate]:
+    """A gate that is imported and connected, so that asking it takes no longer than its questions.
+
+    patience: seconds that one question may take.
+    """
     gx = _great_expectations()
-    with database.reading() as cursor, contextlib.redirect_stdout(sys.stderr), _engine(gx, database, cursor) as source:
-        rows = []
-        for suite in suites:
-            subject = subject_query(names, suite.subject, standing).as_string(cursor)
-            rows += _run(gx, source, suite, subject, phase)
-        return rows
+    with database.session() as session, _engine(gx, database, patience) as (source, snapshots):
+        session.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        yield Gate(gx=gx, source=source, session=session, snapshots=snapshots)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Great Expectations over one database. Each time it is asked, it looks at one snapshot, exported by `session`."""
+
+    gx: Any
+    source: Any
+    session: Session
+    snapshots: list[str]
+
+    def ask(self, names: Names, suites: Sequence[Suite], *, phase: str, standing: Standing) -> list[CheckRow]:
+        """The answers of the suites. An expectation that raises, or that is missing in the answer, has failed."""
+        with self.session, self.session.cursor() as cursor, contextlib.redirect_stdout(sys.stderr):
+            cursor.execute(_PLANNED)
+            cursor.execute("SELECT pg_export_snapshot()")
+            self.snapshots[:] = cursor.fetchone()
+            rows = []
+            for suite in suites:
+                subject = subject_query(names, suite.subject, standing).as_string(cursor)
+                rows += self._run(cursor, suite, subject, phase)
+            return rows
+
+    def _run(self, cursor: extensions.cursor, suite: Suite, query: str, phase: str) -> list[CheckRow]:
+        started = time.monotonic()
+        # OFFSET 0 keeps the subject whole: pulled up, its fingerprints would be computed once for every mention.
+        whole = f"{_WHOLE}{query}\nOFFSET 0) subject"
+        asset = self.source.add_query_asset(suite.subject, query=whole)
+        try:
+            batch = asset.add_batch_definition_whole_table("all").get_batch()
+            answers = _validate(self.gx, batch, suite.checks, _counted(suite.subject))
+            failed = [check for check in suite.checks if _count(answers.get(check.name))]
+            by_query = [check for check in failed if "unexpected_rows_query" in check.definition["kwargs"]]
+            if by_query:
+                answers |= _validate(self.gx, batch, by_query, {"result_format": "COMPLETE"})
+            samples = {check.name: _samples(cursor, suite.subject, whole, answers[check.name]) for check in failed}
+        finally:
+            self.source.delete_asset(suite.subject)
+        seconds = (time.monotonic() - started) / len(suite.checks)
+        return [
+            _row(suite.subject, check, answers.get(check.name), samples.get(check.name, []), phase, seconds)
+            for check in suite.checks
+        ]
 
 
 def _great_expectations() -> Any:
@@ -59,12 +111,11 @@ def _great_expectations() -> Any:
 
 
 @contextlib.contextmanager
-def _engine(gx: Any, database: Database, cursor: extensions.cursor) -> Iterator[Any]:
-    """A Great Expectations data source whose every transaction is read-only and sees the cursor's snapshot."""
+def _engine(gx: Any, database: Database, patience: float) -> Iterator[tuple[Any, list[str]]]:
+    """A Great Expectations data source whose every transaction is read-only and sees the snapshot in the list."""
     from sqlalchemy import event
 
-    cursor.execute("SELECT pg_export_snapshot()")
-    snapshot = cursor.fetchone()[0]
+    snapshots: list[str] = []
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     options = f"{database.parameters.get('options', '')} -c default_transaction_read_only=on".strip()
@@ -76,27 +127,27 @@ def _engine(gx: Any, database: Database, cursor: extensions.cursor) -> Iterator[
     )
     engine = source.get_execution_engine().engine
     engine.dispose()  # what was opened before the listeners is neither pinned nor on the snapshot
-    event.listen(engine, "connect", lambda connection, _: _prepare(connection, database))
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(_use(snapshot)))
+    event.listen(engine, "connect", lambda connection, _: _prepare(connection, database, patience))
+    engine.connect().close()  # the pool has one that is ready
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(_use(snapshots)))
     event.listen(engine, "before_cursor_execute", _columns_only, retval=True)
     try:
-        yield source
+        yield source, snapshots
     finally:
         engine.dispose()
 
 
-def _prepare(connection: extensions.connection, database: Database) -> None:
+def _prepare(connection: extensions.connection, database: Database, patience: float) -> None:
     database.sessions.add(connection)
     pin(connection)
     with connection.cursor() as cursor:
-        # A failing-row query ends in LIMIT, which makes the planner believe that the first row comes soon; where all
-        # is well there is none, and a nested loop over whole tables takes minutes.
-        cursor.execute("SET enable_nestloop = off")
+        cursor.execute(_PLANNED)
+        cursor.execute("SELECT set_config('statement_timeout', %s, false)", (f"{patience * 1000:.0f}ms",))
     connection.commit()  # or the pool's rollback would take the settings back
 
 
-def _use(snapshot: str) -> str:
-    return f"SET TRANSACTION SNAPSHOT '{snapshot}'"
+def _use(snapshots: Sequence[str]) -> str:
+    return f"SET TRANSACTION SNAPSHOT '{snapshots[0]}'"
 
 
 def _columns_only(connection, cursor, statement, parameters, context, many):
@@ -106,38 +157,22 @@ def _columns_only(connection, cursor, statement, parameters, context, many):
     return statement, parameters
 
 
+# A query for failing rows ends in LIMIT, which makes the planner believe that the first row comes soon; where all is
+# well there is none, and a nested loop over whole tables takes minutes.
+_PLANNED = "SET enable_nestloop = off"
+
 # Only the query asset itself begins like this; every real question has it in a subquery.
 _WHOLE = "SELECT * FROM /* whole subject */ ("
 
 
-def _run(gx: Any, source: Any, suite: Suite, query: str, phase: str) -> list[CheckRow]:
-    started = time.monotonic()
-    # OFFSET 0 keeps the subject whole: pulled up, its fingerprints would be computed once for every mention.
-    asset = source.add_query_asset(suite.subject, query=f"{_WHOLE}{query}\nOFFSET 0) subject")
-    batch = asset.add_batch_definition_whole_table("all").get_batch()
-    answers = _validate(gx, batch, suite.checks, {"result_format": "BOOLEAN_ONLY"})
-    # Counts and samples cost two more scans each, so only what needs them asks for them.
-    look_again = [check for check in suite.checks if not _passed(answers.get(check.name)) or _is_partial(check)]
-    for details in _details(suite.subject, look_again):
-        answers |= _validate(gx, batch, *details)
-    seconds = (time.monotonic() - started) / len(suite.checks)
-    return [_row(suite.subject, check, answers.get(check.name), phase, seconds) for check in suite.checks]
-
-
-def _details(subject: str, checks: Sequence[Check]) -> Iterator[tuple[list[Check], dict[str, Any]]]:
-    by_query = [check for check in checks if "unexpected_rows_query" in check.definition["kwargs"]]
-    by_column = [check for check in checks if check not in by_query]
-    if by_query:
-        yield by_query, {"result_format": "COMPLETE"}
-    if by_column:
-        yield (
-            by_column,
-            {
-                "result_format": "SUMMARY",
-                "partial_unexpected_count": KEPT,
-                "unexpected_index_column_names": _KEYS[subject],
-            },
-        )
+def _counted(subject: str) -> dict[str, Any]:
+    """How many rows fail, and the query that finds them; asked for values as well, it would scan once more for each."""
+    return {
+        "result_format": "BASIC",
+        "partial_unexpected_count": 0,
+        "unexpected_index_column_names": _KEYS[subject],
+        "return_unexpected_index_query": True,
+    }
 
 
 def _validate(gx: Any, batch: Any, checks: Sequence[Check], result_format: dict[str, Any]) -> dict[str, Any]:
@@ -150,8 +185,11 @@ def _passed(answer: dict[str, Any] | None) -> bool:
     return answer is not None and bool(answer["success"]) and _raised(answer) is None
 
 
-def _is_partial(check: Check) -> bool:
-    return float(check.definition["kwargs"].get("mostly", 1)) < 1
+def _count(answer: dict[str, Any] | None) -> int:
+    """How many rows fail; some may while the expectation as a whole is met."""
+    result = (answer or {}).get("result") or {}
+    count = result.get("unexpected_count", result.get("observed_value", 0))
+    return count if isinstance(count, int) else 0
 
 
 def _raised(answer: dict[str, Any]) -> str | None:
@@ -162,10 +200,10 @@ def _raised(answer: dict[str, Any]) -> str | None:
     return None
 
 
-def _row(subject: str, check: Check, answer: dict[str, Any] | None, phase: str, seconds: float) -> CheckRow:
+def _row(
+    subject: str, check: Check, answer: dict[str, Any] | None, samples: list[str], phase: str, seconds: float
+) -> CheckRow:
     result = (answer or {}).get("result") or {}
-    error = "Great Expectations did not answer" if answer is None else _raised(answer)
-    count = result.get("unexpected_count", result.get("observed_value", 0))
     return CheckRow(
         phase=phase,
         suite=subject,
@@ -173,17 +211,23 @@ def _row(subject: str, check: Check, answer: dict[str, Any] | None, phase: str, 
         severity=check.severity,
         success=_passed(answer),
         observed=None if "observed_value" not in result else str(result["observed_value"]),
-        unexpected_count=count if isinstance(count, int) else 0,
+        unexpected_count=_count(answer),
         reason=check.reason,
         remedy=check.remedy,
-        samples=_samples(subject, result),
-        error=error,
+        samples=samples,
+        error="Great Expectations did not answer" if answer is None else _raised(answer),
         seconds=round(seconds, 4),
     )
 
 
-def _samples(subject: str, result: dict[str, Any]) -> list[str]:
-    """Keys of failing rows; never their texts."""
-    rows = result.get("partial_unexpected_index_list") or (result.get("details") or {}).get("unexpected_rows") or []
+def _samples(cursor: extensions.cursor, subject: str, whole: str, answer: dict[str, Any]) -> list[str]:
+    """Keys of failing rows, at most 1000; never their texts."""
+    result = answer.get("result") or {}
+    rows = (result.get("details") or {}).get("unexpected_rows") or []
     keys = _KEYS[subject]
+    if query := result.get("unexpected_index_query"):
+        # Great Expectations forgets that a query in FROM needs parentheses and a name.
+        cursor.execute(f"{query.replace(whole, f'({whole}) failing').rstrip().rstrip(';')} LIMIT {KEPT}")
+        columns = [column.name for column in cursor.description]
+        rows = [dict(zip(columns, row, strict=True)) for row in cursor]
     return [" / ".join(str(row[key]) for key in keys if key in row) for row in rows[:KEPT]]

@@ -14,12 +14,14 @@ from pipelines.table_move.database.queries import query, read_queries
 class Standing:
     """How far the move is, as the subjects need to know it.
 
-    moving: writers are at work, so that rows and references which changed since the last look are left to the switch.
+    settled_until: writers are at work; rows that may have been written since (see `versions`) are left to the switch.
+    touched: writers are excluded; only the rows in `pipelines.touched`, which is everything that was left.
     switched: the references have been rewired.
     settled: the move is done, and what tenants change is their own affair.
     """
 
-    moving: bool = False
+    settled_until: int | None = None
+    touched: bool = False
     switched: bool = False
     settled: bool = False
     dangling_allowed: bool = False
@@ -28,10 +30,11 @@ class Standing:
 def subject_query(names: Names, subject: str, standing: Standing) -> sql.Composable:
     """The rows that a suite looks at, with fixed columns, wherever the tables are."""
     more = {
-        "moving": sql.Literal(standing.moving),
         "settled": sql.Literal(standing.settled),
         "switched": sql.Literal(standing.switched),
         "dangling_allowed": sql.Literal(standing.dangling_allowed),
+        "source_matters": sql.Literal(standing.settled_until is not None),
+        **_in_question(names, subject, standing),
     }
     if subject == "source":
         more["groups"] = query("references.groups")
@@ -41,10 +44,32 @@ def subject_query(names: Names, subject: str, standing: Standing) -> sql.Composa
     if subject == "target":
         more["carried"] = _carried(names, more["settled"])
         more["target_columns_unsettled"] = _until_settled(names, more["settled"])
+        more["has_claims"] = names.query("copy.has_claims")
     if subject == "reconciliation":
         more["retired"] = sql.Literal(names.source_schema != names.schema)
         more["old_schema"], more["old_table"] = sql.Literal(names.schema), sql.Literal(names.move.source.table)
     return names.query(f"subjects.{subject}", **more)
+
+
+def _in_question(names: Names, subject: str, standing: Standing) -> dict[str, sql.Composable]:
+    """Which rows of source, map, rejects and references are looked at."""
+    ids = {"s": names.source_id, "m": sql.SQL("m.source_id"), "r": sql.SQL("r.source_id"), "c": sql.SQL("c.value")}
+    if standing.touched:
+        return {f"{alias}_in_question": names.touched(source_id) for alias, source_id in ids.items()}
+    if standing.settled_until is None or subject == "source":
+        return {f"{alias}_in_question": names.everything for alias in ids}
+
+    def is_old(alias: str) -> sql.Composable:
+        return sql.SQL("NOT {}").format(names.is_new(alias, standing.settled_until))
+
+    of_source = is_old("s")
+    of_both = sql.SQL("{} AND {} IS NOT FALSE").format(of_source, is_old("t"))
+    return {
+        "s_in_question": of_source,
+        "m_in_question": of_both if subject == "target" else of_source,
+        "r_in_question": of_source,
+        "c_in_question": is_old("c"),
+    }
 
 
 def _carried(names: Names, settled: sql.Composable) -> sql.Composable:
