@@ -93,24 +93,20 @@ DELETE FROM pipelines.reference_change c WHERE c.move = {move} AND ({c_in_questi
 SELECT coalesce(max(change_id), 0) FROM pipelines.reference_change WHERE move = {move};
 
 -- name: apply_changes
--- All columns of a row in one update, which skips rows that somebody changed meanwhile. Returns how many rows were
--- changed, and how many of them do not hold what was planned.
-WITH changed AS (
-    UPDATE {table} r SET {assignments} FROM (
-        SELECT c.row_key, {planned} FROM pipelines.reference_change c
-        WHERE c.move = {move} AND c.change_id > %(mark)s AND c.table_name = {table_name} GROUP BY c.row_key
-    ) n WHERE r.{key}::text = n.row_key AND {untouched}
+-- All columns of a row in one update, which skips rows that somebody changed meanwhile. Returns for how many rows there
+-- was a plan, how many were changed, and how many of these do not hold what was planned.
+WITH n AS MATERIALIZED (
+    SELECT c.row_key, {planned} FROM pipelines.reference_change c
+    WHERE c.move = {move} AND c.change_id > %(mark)s AND c.table_name = {table_name} GROUP BY c.row_key
+), changed AS (
+    UPDATE {table} r SET {assignments} FROM n WHERE r.{key}::text = n.row_key AND {untouched}
     RETURNING {as_planned} AS as_planned
-) SELECT count(*), count(*) FILTER (WHERE as_planned IS NOT TRUE) FROM changed;
-
--- name: rows_to_change
--- How many rows of all tables the plan is about.
-SELECT count(*) FROM (SELECT DISTINCT table_name, row_key FROM pipelines.reference_change
-                      WHERE move = {move} AND change_id > %(mark)s) planned;
+) SELECT (SELECT count(*) FROM n), count(*), count(*) FILTER (WHERE as_planned IS NOT TRUE) FROM changed;
 
 -- name: forget_overtaken
 -- Changes of rows that were deleted or changed by somebody else before their turn came.
-DELETE FROM pipelines.reference_change c WHERE c.move = {move} AND c.change_id > %(mark)s AND NOT EXISTS (
+DELETE FROM pipelines.reference_change c
+WHERE c.move = {move} AND c.change_id > %(mark)s AND c.table_name = {table_name} AND NOT EXISTS (
     SELECT FROM ({references}) r WHERE r.table_name = c.table_name AND r.row_key = c.row_key
       AND r.column_name = c.column_name AND r.id = c.new_value::uuid);
 

@@ -99,7 +99,10 @@ def test_a_trigger_that_changes_the_result_is_found_before_anybody_sees_it(
         " NEW.data_extraction_template_id := 'x'; RETURN NEW; END $$;"
         "CREATE TRIGGER meddle BEFORE UPDATE ON stages FOR EACH ROW EXECUTE FUNCTION meddle()"
     )
-    with pytest.raises(GateClosed, match="do not hold their new references"), going.attempt.database.writing() as cursor:
+    with (
+        pytest.raises(GateClosed, match="do not hold their new references"),
+        going.attempt.database.writing() as cursor,
+    ):
         rewire(cursor, going.attempt)
     assert application.rows("SELECT DISTINCT stage_selection_template_id FROM stages") == [("x",)]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from psycopg2 import sql
 
 from pipelines.table_move.database.attempt import Attempt
-from pipelines.table_move.database.claims import build_claims, build_claims_of_touched
+from pipelines.table_move.database.claims import build_claims
 from pipelines.table_move.database.connect import Session, as_application
 from pipelines.table_move.database.copy import map_batch, settle
 from pipelines.table_move.database.extract import at_places, read_rows
@@ -28,11 +28,8 @@ def catch_up(attempt: Attempt, *, since: int | None = None, patience: float = 0)
     """
     if since is None:
         build_claims(attempt, patience=patience)
-        removed = _drop_orphans(attempt, patience)
-    else:
-        _touch(attempt, since, patience)
-        build_claims_of_touched(attempt, patience=patience)
-        removed = _drop_orphans(attempt, patience) if _something_vanished(attempt) else 0
+    gone = since is None or _touch(attempt, since, patience)
+    removed = _drop_orphans(attempt, patience) if gone else 0
     stale = _stale(attempt, only_touched=since is not None)
     settled = in_parallel(attempt, lambda session, part: _settle(attempt, session, part), stale, patience=patience)
     return removed + sum(settled)
@@ -52,21 +49,19 @@ def untouch(attempt: Attempt) -> None:
         cursor.execute(attempt.names.query("catchup.untouch"))
 
 
-def _touch(attempt: Attempt, since: int, patience: float) -> None:
+def _touch(attempt: Attempt, since: int, patience: float) -> bool:
+    """Note what has moved since, and who claims it. Returns whether a source row or an owner is gone."""
     names = attempt.names
-    untouch(attempt)
-    touch_target(attempt, since, patience=patience)
+    new = {f"{alias}_is_new": names.is_new(alias, since) for alias in "srt"}
     with attempt.database.writing(patience=patience) as cursor:
         attempt.hold_fence(cursor)
-        cursor.execute(
-            names.query("catchup.touch", s_is_new=names.is_new("s", since), r_is_new=names.is_new("r", since))
-        )
+        cursor.execute(names.query("catchup.untouch"))
+        cursor.execute(names.query("catchup.touch", **new))
+        cursor.execute(names.query("catchup.touch_target", **new))
         cursor.execute("ANALYZE pipelines.touched")
-
-
-def _something_vanished(attempt: Attempt) -> bool:
-    with attempt.database.reading() as cursor:
-        cursor.execute(attempt.names.query("catchup.something_vanished"))
+        cursor.execute(names.query("copy.clear_claims_of_touched"))
+        cursor.execute(names.query("copy.build_claims_of_touched"))
+        cursor.execute(names.query("catchup.something_vanished"))
         return cursor.fetchone()[0]
 
 

@@ -19,14 +19,6 @@ def build_claims(attempt: Attempt, *, patience: float = 0) -> None:
         cursor.execute("ANALYZE pipelines.claim")
 
 
-def build_claims_of_touched(attempt: Attempt, *, patience: float = 0) -> None:
-    """The same, of what may have moved since the last look."""
-    with attempt.database.writing(patience=patience) as cursor:
-        attempt.hold_fence(cursor)
-        cursor.execute(attempt.names.query("copy.clear_claims_of_touched"))
-        cursor.execute(attempt.names.query("copy.build_claims_of_touched"))
-
-
 def assign_owners(attempt: Attempt, owners: Mapping[str, str]) -> None:
     """Keep the owners that a person has named, by source id, in place of those of an earlier call."""
     with attempt.database.writing() as cursor:

@@ -30,6 +30,7 @@ def plan_changes(attempt: Attempt, *, since: int | None = None, patience: float 
         if since is None:
             cursor.execute(names.query("references.forget_plan"))
             _plan(cursor, attempt, in_question=names.everything)
+            cursor.execute("ANALYZE pipelines.reference_change")
         else:
             moved = {"c_in_question": names.touched(sql.SQL("c.old_value")), "r_is_new": names.is_new("r", since)}
             cursor.execute(names.query("references.forget_touched_plan", **moved))
@@ -57,6 +58,9 @@ def rewire(cursor: extensions.cursor, attempt: Attempt) -> int:
     cursor.execute(names.query("references.mark"))
     mark = {"mark": cursor.fetchone()[0]}
     _plan(cursor, attempt, in_question=names.everything)
+    if cursor.rowcount == 0:
+        return 0
+    cursor.execute("ANALYZE pipelines.reference_change")
     changed = _change(cursor, attempt, mark)
     if changed:
         _prove(cursor, names, mark, among=names.query("references.among_changed"))
@@ -74,27 +78,20 @@ def _plan(cursor: extensions.cursor, attempt: Attempt, *, in_question: sql.Compo
     cursor.execute("SET LOCAL enable_nestloop = off")
     plan = attempt.names.query("references.plan_changes", r_in_question=in_question)
     cursor.execute(plan, {"run_id": attempt.run_id})
-    if cursor.rowcount:
-        cursor.execute("ANALYZE pipelines.reference_change")
 
 
 def _change(cursor: extensions.cursor, attempt: Attempt, mark: dict[str, int]) -> int:
     names = attempt.names
     cursor.execute("SET LOCAL enable_nestloop = off")
-    cursor.execute(names.query("references.rows_to_change"), mark)
-    planned, done = cursor.fetchone()[0], 0
-    if planned == 0:
-        return 0
     as_application(cursor, names.schema)
     cursor.execute(_NO_WAIT)
     for table in names.references:
         cursor.execute(names.query("references.apply_changes", **_table(names, table)), mark)
-        rows, resisted = cursor.fetchone()
-        done += rows
+        planned, changed, resisted = cursor.fetchone()
         if resisted:
             raise _not_right(f"{resisted} rows of {table.table} do not hold their new references after the update.")
-    if done != planned:
-        cursor.execute(names.query("references.forget_overtaken"), mark)
+        if changed != planned:
+            cursor.execute(names.query("references.forget_overtaken", table_name=sql.Literal(table.table)), mark)
     cursor.execute(names.query("references.changed"), mark)
     return cursor.fetchone()[0]
 

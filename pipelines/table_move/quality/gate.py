@@ -85,22 +85,24 @@ class Gate:
         started = time.monotonic()
         # OFFSET 0 keeps the subject whole: pulled up, its fingerprints would be computed once for every mention.
         whole = f"{_WHOLE}{query}\nOFFSET 0) subject"
-        asset = self.source.add_query_asset(suite.subject, query=whole)
-        try:
-            batch = asset.add_batch_definition_whole_table("all").get_batch()
-            answers = _validate(self.gx, batch, suite.checks, _counted(suite.subject))
-            failed = [check for check in suite.checks if _count(answers.get(check.name))]
-            by_query = [check for check in failed if "unexpected_rows_query" in check.definition["kwargs"]]
-            if by_query:
-                answers |= _validate(self.gx, batch, by_query, {"result_format": "COMPLETE"})
-            samples = {check.name: _samples(cursor, suite.subject, whole, answers[check.name]) for check in failed}
-        finally:
-            self.source.delete_asset(suite.subject)
+        batch = self._batch(suite.subject, whole)
+        answers = _validate(self.gx, batch, suite.checks, _counted(suite.subject))
+        failed = [check for check in suite.checks if _count(answers.get(check.name))]
+        by_query = [check for check in failed if "unexpected_rows_query" in check.definition["kwargs"]]
+        if by_query:
+            answers |= _validate(self.gx, batch, by_query, {"result_format": "COMPLETE"})
+        samples = {check.name: _samples(cursor, suite.subject, whole, answers[check.name]) for check in failed}
         seconds = (time.monotonic() - started) / len(suite.checks)
         return [
             _row(suite.subject, check, answers.get(check.name), samples.get(check.name, []), phase, seconds)
             for check in suite.checks
         ]
+
+    def _batch(self, subject: str, whole: str) -> Any:
+        if subject in {asset.name for asset in self.source.assets}:
+            self.source.delete_asset(subject)
+        asset = self.source.add_query_asset(subject, query=whole)
+        return asset.add_batch_definition_whole_table("all").get_batch()
 
 
 def _great_expectations() -> Any:
