@@ -22,4 +22,4 @@ ALTER TABLE prompt_templates OWNER TO mover;
 -- role must own the table or have BYPASSRLS; nothing is moved by a role that might not see every row.
 
 -- Numbered migrations: every one needs CREATE on the database (the schema pipelines_migrations), 01 what `run` needs, and
--- 02 the ownership of stages and templates.
+-- 02 and 03 the ownership of stages and templates (03 also CREATE on their schema).
