@@ -11,7 +11,8 @@
 --                the rights of its owner. The planner puts them into the query as a view, with its indexes.
 --                Foreign keys  A deleted row still stands: every key to it holds, a stage that took up a template at the
 --                              moment of its deletion keeps it, and a deleted business takes its deleted rows along.
---                              The templates move treats references of deleted stages like any other.
+--                The move      The templates move treats references of deleted stages like any other, and deleted templates too:
+--                              an old row that equals one is adopted by it. Restore it, or delete it for good, before.
 --                Uniqueness    A deleted row keeps its id and its place in every unique index, so that a restore never
 --                              finds it taken. Where a name is to be free again, make its index partial: WHERE deleted_at
 --                              IS NULL. There is no second index over the living rows: it would cost every write, and find
@@ -47,7 +48,12 @@ DO $columns$
 DECLARE
     of_table   text;
     found_type regtype;
+    patience   CONSTANT text := current_setting('lock_timeout');
 BEGIN
+    -- VACUUM gives way, but only after a while; in this mode nobody else waits behind us.
+    SET LOCAL lock_timeout = 0;
+    LOCK TABLE stages, templates IN SHARE UPDATE EXCLUSIVE MODE;
+    PERFORM set_config('lock_timeout', patience, true);
     FOREACH of_table IN ARRAY ARRAY['stages', 'templates'] LOOP
         SELECT atttypid INTO found_type FROM pg_attribute
         WHERE attrelid = of_table::regclass AND attname = 'deleted_at' AND NOT attisdropped;

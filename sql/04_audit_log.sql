@@ -28,13 +28,12 @@ DECLARE
     settings_before CONSTANT jsonb := (SELECT jsonb_object_agg(name, current_setting(name)) FROM pg_catalog.unnest(
                                        ARRAY['search_path', 'lock_timeout', 'client_min_messages']) AS name);
     its_comment     CONSTANT text := 'audit log, version 1';
+    patience        CONSTANT text := coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms');
     of_table        text;
     its_key         text;
 BEGIN
-    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true), set_config('client_min_messages', 'warning', true);
-    IF current_setting('lock_timeout') = '0' THEN
-        PERFORM set_config('lock_timeout', '500ms', true);
-    END IF;
+    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true), set_config('client_min_messages', 'warning', true),
+            set_config('lock_timeout', patience, true);
     CREATE SCHEMA IF NOT EXISTS pipelines_migrations;
     CREATE TABLE IF NOT EXISTS pipelines_migrations.applied (
         number     bigint PRIMARY KEY,
@@ -134,27 +133,25 @@ BEGIN
             'pipelines_new_response_generation_template_id', 'pipelines_new_selection_template_id',
             'pipelines_new_extraction_template_id', 'pipelines_new_response_template_id'];
     BEGIN
+        -- OFFSET 0: each row becomes JSON once, however often that is used.
         IF TG_OP = 'INSERT' THEN
             INSERT INTO audit.change (table_schema, table_name, operation, row_key, new_values)
             SELECT TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP, (n.row ->> TG_ARGV[0])::uuid, n.row
-            FROM (SELECT to_jsonb(r) - passing AS row FROM new_rows r) n;
+            FROM (SELECT to_jsonb(r) - passing AS row FROM new_rows r OFFSET 0) n;
         ELSIF TG_OP = 'DELETE' THEN
             INSERT INTO audit.change (table_schema, table_name, operation, row_key, old_values)
             SELECT TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP, (o.row ->> TG_ARGV[0])::uuid, o.row
-            FROM (SELECT to_jsonb(r) - passing AS row FROM old_rows r) o;
+            FROM (SELECT to_jsonb(r) - passing AS row FROM old_rows r OFFSET 0) o;
         ELSIF TG_OP = 'UPDATE' THEN
             INSERT INTO audit.change (table_schema, table_name, operation, row_key, old_values, new_values)
-            SELECT TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP, row_key::uuid, old_values, new_values
-            FROM (SELECT r.row, r.row ->> TG_ARGV[0] AS row_key FROM (SELECT to_jsonb(t) - passing AS row FROM old_rows t) r) o
-            FULL JOIN (SELECT r.row, r.row ->> TG_ARGV[0] AS row_key FROM (SELECT to_jsonb(t) - passing AS row FROM new_rows t) r) n
-                 USING (row_key)
-            CROSS JOIN LATERAL (
-                SELECT (SELECT jsonb_object_agg(key, value) FROM jsonb_each(o.row)
-                        WHERE value IS DISTINCT FROM n.row -> key) AS old_values,
-                       (SELECT jsonb_object_agg(key, value) FROM jsonb_each(n.row)
-                        WHERE value IS DISTINCT FROM o.row -> key) AS new_values
-            ) changed
-            WHERE old_values IS NOT NULL OR new_values IS NOT NULL;
+            SELECT TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP, row_key::uuid,
+                   (SELECT jsonb_object_agg(key, value) FROM jsonb_each(o.row) WHERE value IS DISTINCT FROM n.row -> key),
+                   (SELECT jsonb_object_agg(key, value) FROM jsonb_each(n.row) WHERE value IS DISTINCT FROM o.row -> key)
+            FROM (SELECT row, row ->> TG_ARGV[0] AS row_key
+                  FROM (SELECT to_jsonb(t) - passing AS row FROM old_rows t OFFSET 0) r) o
+            FULL JOIN (SELECT row, row ->> TG_ARGV[0] AS row_key
+                       FROM (SELECT to_jsonb(t) - passing AS row FROM new_rows t OFFSET 0) r) n USING (row_key)
+            WHERE o.row IS DISTINCT FROM n.row;
         ELSE
             INSERT INTO audit.change (table_schema, table_name, operation) VALUES (TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP);
         END IF;
@@ -165,6 +162,10 @@ BEGIN
 
     -- 5. The triggers come last, because writers wait from here on.
     PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', application), true);
+    -- VACUUM gives way, but only after a while; in this mode nobody else waits behind us.
+    PERFORM set_config('lock_timeout', '0', true);
+    LOCK TABLE stages, templates IN SHARE UPDATE EXCLUSIVE MODE;
+    PERFORM set_config('lock_timeout', patience, true);
     LOCK TABLE stages, templates IN SHARE ROW EXCLUSIVE MODE;
     FOR of_table, its_key IN VALUES ('stages', 'stage_id'), ('templates', 'template_id') LOOP
         EXECUTE format(

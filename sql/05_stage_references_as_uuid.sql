@@ -14,7 +14,7 @@
 --                Afterwards the changed columns are the last of the table. A query that compares them with a parameter sent as
 --                text has to say ::uuid; sessions that keep prepared statements over them get one error and have to prepare
 --                them again.
--- How            A new column is kept equal by a trigger and a constraint, filled in batches of some 2,000 rows that are
+-- How            A new column is kept equal by a trigger and a constraint, filled in batches of some 500 rows that are
 --                committed each and leave out locked rows, indexed, given its key, proven, and put in the old one's place.
 --                A value that is not a template's id is refused from the trigger on.
 -- Locks          ACCESS EXCLUSIVE on stages and templates for a moment each (columns, NOT NULL, swap), SHARE ROW EXCLUSIVE on
@@ -65,6 +65,11 @@ DECLARE
     found_rows bigint;
     one        record;
 BEGIN
+    SELECT string_agg(relname, ' and ') INTO found_text FROM pg_class
+    WHERE oid IN ('stages'::regclass, 'templates'::regclass) AND NOT pg_has_role(relowner, 'USAGE');
+    IF found_text IS NOT NULL THEN
+        RAISE EXCEPTION 'must be owner of %', found_text USING ERRCODE = 'insufficient_privilege', HINT = 'Nothing was changed.';
+    END IF;
     IF to_regclass('pipelines.move') IS NOT NULL THEN
         SELECT milestone INTO found_text FROM pipelines.move
         WHERE move = this_move AND milestone IN ('copying', 'switched', 'retired');
@@ -256,7 +261,7 @@ $$;
 -- Rows from before the trigger, in batches of so many pages. What is locked meets the trigger, or the next round.
 CREATE OR REPLACE PROCEDURE pipelines_migrations.copy_values() LANGUAGE plpgsql AS $$
 DECLARE
-    pages_per_batch CONSTANT int := 64;
+    pages_per_batch CONSTANT int := 16;  -- writers of its rows wait for a batch
     until           CONSTANT timestamptz := clock_timestamp() + interval '1 minute';
     pages           bigint;
     assignments     text;
@@ -272,6 +277,7 @@ BEGIN
     LOOP
         pages := pg_relation_size('stages') / current_setting('block_size')::int;
         FOR batch IN 0 .. pages / pages_per_batch LOOP
+            PERFORM set_config('synchronous_commit', 'off', true);  -- a batch that a crash takes is copied again
             EXECUTE format('UPDATE stages SET %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM stages WHERE ctid >= %L AND ctid < %L'
                            ' AND (%s) FOR NO KEY UPDATE SKIP LOCKED))', assignments,
                            format('(%s,0)', batch * pages_per_batch), format('(%s,0)', (batch + 1) * pages_per_batch), missing);

@@ -43,6 +43,6 @@ def _run(tool: str, application: Application, *arguments: str, **more: str) -> s
         env=environment(**more),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
         check=False,
     )

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 
 from tests.acceptance.test_cases import KEYS_TO_TEMPLATES, TEXT_TO_UUID
-from tests.acceptance.test_migrations import LINE, wait_for
+from tests.acceptance.test_migrations import LINE, ONE_VERSION, wait_for
 from tests.application import Application
 from tests.command import call, start
 from tests.postgres_tools import contents, psql, schema_dump
@@ -69,6 +69,7 @@ def test_up_down_and_up_again(filled: Application, generation: str) -> None:
     assert (schema_dump(filled), contents(filled, *TABLES)) == (after, with_column)
 
 
+@ONE_VERSION
 @pytest.mark.parametrize("generation", ["A", "B", "K"])
 def test_what_is_deleted_is_out_of_sight_until_it_is_restored(filled: Application, generation: str) -> None:
     to_generation(filled, generation)
@@ -112,6 +113,7 @@ def test_the_living_rows_are_found_by_the_indexes_of_the_table(filled: Applicati
     assert "idx_stages_deleted_at" in str(trash)
 
 
+@ONE_VERSION
 def test_a_row_that_is_deleted_needs_a_word_before_it_lives_again(filled: Application) -> None:
     filled.execute(LINE.format(number=1, name="01_cleanup_template_tables"))
     filled.execute(LINE.format(number=2, name="02_index_frequent_queries"))
@@ -134,6 +136,7 @@ def test_a_row_that_is_deleted_needs_a_word_before_it_lives_again(filled: Applic
     assert filled.value("SELECT count(*) FROM templates") == 2
 
 
+@ONE_VERSION
 def test_a_column_that_was_there_before_stays(filled: Application) -> None:
     filled.execute("ALTER TABLE templates ADD deleted_at timestamptz")
     filled.execute("UPDATE templates SET deleted_at = now() WHERE template_id = %s", (T1,))
@@ -182,6 +185,7 @@ def test_killed_in_the_middle_it_is_repaired_by_running_again(filled: Applicatio
     assert filled.value("SELECT count(*) FROM living_stages()") == 3
 
 
+@ONE_VERSION
 def test_an_application_outside_of_public(filled: Application, tmp_path: Path) -> None:
     filled.execute("CREATE SCHEMA app")
     for table in TABLES:

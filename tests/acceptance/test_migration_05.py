@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 
 from tests.acceptance.test_cases import ADD_OLDER, KEYS_TO_OLD, KEYS_TO_TEMPLATES, TEXT_TO_UUID
-from tests.acceptance.test_migrations import LINE, wait_for
+from tests.acceptance.test_migrations import LINE, ONE_VERSION, wait_for
 from tests.application import Application
 from tests.command import Answer, call, start
 from tests.postgres_tools import psql, schema_dump
@@ -26,7 +26,7 @@ WORKING = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'stages'::regclass
 
 @pytest.fixture
 def filled(application: Application) -> Application:
-    """30 templates and 2,000 stages (three batches) of three businesses, each column a reference or NULL, with the indexes of 02."""
+    """30 templates and 2,000 stages (several batches) of three businesses, each column a reference or NULL, with the indexes of 02."""
     for number in (1, 2, 3):
         application.business(number)
     application.execute(
@@ -89,6 +89,7 @@ GENERATIONS = {
 }  # fmt: skip
 
 
+@ONE_VERSION
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_up_down_and_up_again(filled: Application, generation: str) -> None:
     filled.execute(GENERATIONS[generation] or "SELECT 1")
@@ -163,6 +164,7 @@ IN_THE_WAY = {
 }
 
 
+@ONE_VERSION
 @pytest.mark.parametrize("case", IN_THE_WAY)
 def test_what_cannot_be_is_said_before_anything_is_changed(filled: Application, case: str) -> None:
     statement, said = IN_THE_WAY[case]
@@ -171,6 +173,7 @@ def test_what_cannot_be_is_said_before_anything_is_changed(filled: Application, 
     assert "Nothing was changed" in answer.err
 
 
+@ONE_VERSION
 @pytest.mark.parametrize(("milestone", "code"), [("copying", 3), ("switched", 3), ("retired", 3), ("confirmed", 0)])
 def test_it_waits_for_the_end_of_the_move(filled: Application, milestone: str, code: int) -> None:
     filled.execute(
@@ -184,6 +187,7 @@ def test_it_waits_for_the_end_of_the_move(filled: Application, milestone: str, c
     assert (filled.catalog() == catalog) == (code == 3)
 
 
+@ONE_VERSION
 def test_content_with_holes_stays_nullable_and_is_told(filled: Application) -> None:
     filled.execute("ALTER TABLE templates ALTER content DROP NOT NULL; UPDATE templates SET content = NULL")
     answer = psql(filled, FORWARD)
@@ -273,8 +277,7 @@ def slow(application: Application, seconds: float, row: int = 1990) -> Iterator[
     application.execute("DROP TRIGGER slow ON stages; DROP FUNCTION slow()")
 
 
-@pytest.mark.parametrize("way", ["kill -9", "pg_terminate_backend"])
-@pytest.mark.parametrize("verb", ["up", "down"])
+@pytest.mark.parametrize(("verb", "way"), [("up", "kill -9"), ("down", "pg_terminate_backend")])
 def test_killed_while_values_are_copied_it_is_repaired_by_running_again_or_taken_back(
     filled: Application, verb: str, way: str
 ) -> None:
@@ -299,6 +302,32 @@ def test_killed_while_values_are_copied_it_is_repaired_by_running_again_or_taken
     assert rows_by_name(filled) == rows
 
 
+@ONE_VERSION
+def test_killed_while_an_index_is_built_it_is_repaired_by_running_again(filled: Application) -> None:
+    other = psycopg2.connect(filled.url)
+    other.set_session(isolation_level="REPEATABLE READ")
+    other.cursor().execute("SELECT 1")  # the index waits for this snapshot to end
+    process = start("up", module="pipelines.migrations", DATABASE_URL=filled.url)
+    wait_for(filled, "SELECT count(*) FROM pg_index WHERE NOT indisvalid")
+    assert filled.execute("UPDATE stages SET stage_name = stage_name WHERE stage_name = '1'") == 1, "writers go on"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    wait_for(filled, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'pipelines')")
+    other.rollback()
+    other.close()
+    refused = psql(filled, "sql/01_cleanup_template_tables.rollback.sql")
+    assert (refused.code, "Take 05 down first" in refused.err) == (3, True), "also half of 05"
+
+    answer = migrations(filled, "up")
+
+    assert (answer.code, answer.json["applied"]) == (0, ["05_stage_references_as_uuid"]), answer.err
+    assert (
+        filled.value("SELECT count(*) FROM pg_index WHERE NOT indisvalid OR indexrelid::regclass::text ~ '^pipelines_new'")
+        == 0
+    )
+    assert "idx_stages_data_extraction_template_id" in schema_dump(filled)
+
+
 def kill_between(application: Application, verb: str, way: str) -> None:
     """Kill it in the last batch."""
     with slow(application, 60):
@@ -318,6 +347,7 @@ def kill_between(application: Application, verb: str, way: str) -> None:
     assert application.value(f"SELECT count(*) FILTER (WHERE {new} IS NULL) > 0 AND count({new}) > 0 FROM stages")
 
 
+@ONE_VERSION
 def test_while_it_works_it_is_alone_and_refuses_what_is_no_template(filled: Application) -> None:
     with slow(filled, 3):
         process = start("up", module="pipelines.migrations", DATABASE_URL=filled.url)
@@ -333,6 +363,7 @@ def test_while_it_works_it_is_alone_and_refuses_what_is_no_template(filled: Appl
         filled.execute(SET_FIRST.format(f"'{NOWHERE}'"))
 
 
+@ONE_VERSION
 def test_rows_that_somebody_holds_are_left_for_later(filled: Application) -> None:
     """A row of the last batch is locked while the file is in the first, and released in the next round."""
     other = psycopg2.connect(filled.url)
@@ -353,6 +384,7 @@ def test_rows_that_somebody_holds_are_left_for_later(filled: Application) -> Non
     assert set(types(filled).values()) == {"uuid"}
 
 
+@ONE_VERSION
 def test_a_long_reader_makes_it_try_again_and_nobody_wait(filled: Application) -> None:
     other = psycopg2.connect(filled.url)
     other.cursor().execute("SELECT count(*) FROM stages")
