@@ -14,6 +14,7 @@ DECLARE
     home        CONSTANT text := (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                                   WHERE c.oid = to_regclass('stages'));
     accept_loss CONSTANT boolean := coalesce(nullif(current_setting('pipelines.accept_loss', true), ''), 'off')::boolean;
+    patience    CONSTANT text := coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms');
     of_table    text;
     deleted     bigint;
 BEGIN
@@ -22,9 +23,10 @@ BEGIN
             USING HINT = 'Name the application''s schema: PGOPTIONS=''-c search_path=NAME'', or --schema NAME';
     END IF;
     PERFORM set_config('search_path', format('%I, pg_temp', home), true), set_config('client_min_messages', 'warning', true);
-    IF current_setting('lock_timeout') = '0' THEN
-        PERFORM set_config('lock_timeout', '500ms', true);
-    END IF;
+    -- VACUUM gives way, but only after a while; in this mode nobody else waits behind us.
+    PERFORM set_config('lock_timeout', '0', true);
+    LOCK TABLE stages, templates IN SHARE UPDATE EXCLUSIVE MODE;
+    PERFORM set_config('lock_timeout', patience, true);
     LOCK TABLE stages, templates IN ACCESS EXCLUSIVE MODE;
 
     DROP FUNCTION IF EXISTS living_stages(), living_templates(), soft_delete_stage(uuid), restore_stage(uuid),

@@ -15,11 +15,9 @@ DECLARE
     accept_loss     CONSTANT boolean := coalesce(nullif(current_setting('pipelines.accept_loss', true), ''), 'off')::boolean;
     settings_before CONSTANT jsonb := (SELECT jsonb_object_agg(name, current_setting(name)) FROM pg_catalog.unnest(
                                        ARRAY['search_path', 'lock_timeout', 'client_min_messages']) AS name);
+    patience        CONSTANT text := coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms');
 BEGIN
     PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
-    IF current_setting('lock_timeout') = '0' THEN
-        PERFORM set_config('lock_timeout', '500ms', true);
-    END IF;
     IF to_regclass('pipelines_migrations.applied') IS NOT NULL THEN
         DELETE FROM pipelines_migrations.applied WHERE number = 4;
     END IF;
@@ -28,6 +26,10 @@ BEGIN
         RAISE NOTICE 'There is no audit log of this file: nothing is left to do.';
         RETURN;
     END IF;
+    -- VACUUM gives way, but only after a while; in this mode nobody else waits behind us.
+    PERFORM set_config('lock_timeout', '0', true);
+    EXECUTE format('LOCK TABLE %1$I.stages, %1$I.templates IN SHARE UPDATE EXCLUSIVE MODE', application);
+    PERFORM set_config('lock_timeout', patience, true);
     EXECUTE format('LOCK TABLE %1$I.stages, %1$I.templates IN ACCESS EXCLUSIVE MODE', application);
     IF EXISTS (SELECT FROM audit.change) AND NOT accept_loss THEN
         RAISE EXCEPTION 'the lines of audit.change would be lost'

@@ -229,9 +229,11 @@ def writing(application: Application) -> Iterator[list[str]]:
     writer = threading.Thread(target=work)
     writer.start()
     ready.wait(timeout=10)
-    yield refused
-    done.set()
-    writer.join()
+    try:
+        yield refused
+    finally:
+        done.set()
+        writer.join()
 
 
 def test_writers_go_on_and_nothing_of_theirs_is_lost(filled: Application) -> None:
@@ -273,8 +275,10 @@ def slow(application: Application, seconds: float, row: int = 1990) -> Iterator[
         f"CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$;"
         f"CREATE TRIGGER slow BEFORE UPDATE ON stages FOR EACH ROW WHEN (NEW.stage_name = '{row}') EXECUTE FUNCTION slow()"
     )
-    yield
-    application.execute("DROP TRIGGER slow ON stages; DROP FUNCTION slow()")
+    try:
+        yield
+    finally:
+        application.execute("DROP TRIGGER slow ON stages; DROP FUNCTION slow()")
 
 
 @pytest.mark.parametrize(("verb", "way"), [("up", "kill -9"), ("down", "pg_terminate_backend")])
@@ -322,7 +326,9 @@ def test_killed_while_an_index_is_built_it_is_repaired_by_running_again(filled: 
 
     assert (answer.code, answer.json["applied"]) == (0, ["05_stage_references_as_uuid"]), answer.err
     assert (
-        filled.value("SELECT count(*) FROM pg_index WHERE NOT indisvalid OR indexrelid::regclass::text ~ '^pipelines_new'")
+        filled.value(
+            "SELECT count(*) FROM pg_index WHERE NOT indisvalid OR indexrelid::regclass::text ~ '^pipelines_new'"
+        )
         == 0
     )
     assert "idx_stages_data_extraction_template_id" in schema_dump(filled)

@@ -197,9 +197,11 @@ def probed(application: Application) -> Iterator[list[float]]:
 
     prober = threading.Thread(target=work)
     prober.start()
-    yield took
-    done.set()
-    prober.join()
+    try:
+        yield took
+    finally:
+        done.set()
+        prober.join()
 
 
 @ONE_VERSION

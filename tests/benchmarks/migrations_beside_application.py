@@ -123,9 +123,11 @@ def probing(application: Application, statements: tuple[str, ...]) -> Iterator[l
 
     prober = threading.Thread(target=work)
     prober.start()
-    yield took
-    done.set()
-    prober.join()
+    try:
+        yield took
+    finally:
+        done.set()
+        prober.join()
     if failed:
         raise failed[0]
 
