@@ -1,13 +1,14 @@
 # make run   the move on the embedded demonstration database      make test   the whole test suite
 # make setup the environment alone    make lint   ruff, squawk    make lock   the hash-pinned lock, made anew
 # make bench the copy and the whole move against server-side SQL, as ratios (ROWS=200000 PAIRS=3)
+# make bench-migrations   how long queries wait beside 02 to 05, what a recorded write costs (ROWS=1000000 PAIRS=5)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The demonstration runs with a clean environment: no DATABASE_URL and no PG… variable can reach it.
 CLEAN := env -i PATH="$(PATH)" HOME="$(HOME)" TERM="$(TERM)" LANG="$(LANG)" PYTHONUTF8=1
 
-.PHONY: run test bench setup lint lock clean
+.PHONY: run test bench bench-migrations setup lint lock clean
 
 run: $(VENV)/.installed
 	@$(CLEAN) $(BIN)/python -m pipelines.templates run
@@ -17,6 +18,9 @@ test: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.copy_against_sql
+
+bench-migrations: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.benchmarks.migrations_beside_application
 
 setup: $(VENV)/.installed
 

@@ -54,8 +54,9 @@ BEGIN
             USING ERRCODE = 'object_in_use', HINT = 'Wait for it: python -m pipelines.templates status says where it stands.';
     END IF;
     IF to_regclass('pipelines_migrations.applied') IS NOT NULL THEN
-        IF EXISTS (SELECT FROM pipelines_migrations.applied WHERE number = 5) THEN
-            RAISE EXCEPTION '05 has made the reference columns uuid, which cannot hold the old ids'
+        -- The table stands from the first change of 05 to the last of its way back.
+        IF to_regclass('pipelines_migrations.changed_column') IS NOT NULL THEN
+            RAISE EXCEPTION '05 has made the reference columns uuid (or is about to), which cannot hold the old ids'
                 USING HINT = 'Take 05 down first (sql/05_*.rollback.sql), then run this again.';
         END IF;
         DELETE FROM pipelines_migrations.applied WHERE number = 1;

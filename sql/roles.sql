@@ -21,5 +21,6 @@ ALTER TABLE prompt_templates OWNER TO mover;
 -- Where a default of the new table asks a sequence: GRANT USAGE ON SEQUENCE … TO mover. Where row security is on, the
 -- role must own the table or have BYPASSRLS; nothing is moved by a role that might not see every row.
 
--- Numbered migrations: every one needs CREATE on the database (the schema pipelines_migrations), 01 what `run` needs, and
--- 02 the ownership of stages and templates.
+-- Numbered migrations: every one needs CREATE on the database (the schemas pipelines_migrations and, in 04, audit), 01 what
+-- `run` needs, and 02 to 05 the ownership of stages and templates (03 also CREATE on their schema; 05 TEMPORARY on the
+-- database). 04 makes the role audit_reader where it may (CREATEROLE), else says what to do.

@@ -22,9 +22,9 @@ def psql(application: Application, file: str, **settings: str) -> Answer:
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
-def schema_dump(application: Application) -> str:
-    """The definition of everything in the application's schema, without what differs from dump to dump."""
-    done = _run("pg_dump", application, "--schema-only", "--schema=public")
+def schema_dump(application: Application, *schemas: str) -> str:
+    """The definition of everything in these schemas (else the application's), without what differs from dump to dump."""
+    done = _run("pg_dump", application, "--schema-only", *(f"--schema={name}" for name in schemas or ("public",)))
     assert done.returncode == 0, done.stderr
     return re.sub(r"^\\(un)?restrict .*$", "", done.stdout, flags=re.MULTILINE)
 
@@ -43,6 +43,6 @@ def _run(tool: str, application: Application, *arguments: str, **more: str) -> s
         env=environment(**more),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
         check=False,
     )

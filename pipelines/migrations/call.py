@@ -32,6 +32,7 @@ class Call:
             "lock_timeout": f"{self.settings.lock_timeout * 1000:.0f}ms",
             "pipelines.schema": self.settings.application_schema,
             "pipelines.allow_dangling": "on" if self.settings.allow_dangling else "off",
+            "pipelines.accept_loss": "on" if self.settings.accept_loss else "off",
         }
         if self.settings.default_business is not None:
             chosen["pipelines.default_business"] = self.settings.default_business

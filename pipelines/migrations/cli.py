@@ -11,7 +11,15 @@ import typer
 
 from pipelines.migrations.call import Call, prepare
 from pipelines.table_move.cli.call import conclude
-from pipelines.table_move.cli.options import AllowDangling, AsJson, DefaultBusiness, LogFormat, Schema, Verbose
+from pipelines.table_move.cli.options import (
+    AcceptLoss,
+    AllowDangling,
+    AsJson,
+    DefaultBusiness,
+    LogFormat,
+    Schema,
+    Verbose,
+)
 from pipelines.table_move.errors import EXIT_CODES, MoveError, UsageProblem
 
 _CODES = "\n\n".join(f"{code}  {EXIT_CODES[code]}" for code in (0, 2, 3, 5, 6, 7, 70, 130, 143))
@@ -66,6 +74,7 @@ def down(
     to: To = None,
     database_url: DatabaseUrl = None,
     schema: Schema = None,
+    accept_loss: AcceptLoss = None,
     lock_timeout: LockTimeout = None,
     folder: Folder = None,
     as_json: AsJson = None,

@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     open: bool = Field(False, exclude=True)
     list_all: bool = Field(False, validation_alias=AliasChoices("list_all", "PIPELINES_LIST"), exclude=True)
     show_content: bool = Field(False, exclude=True)
+    accept_loss: bool = Field(False, exclude=True)
     reset: bool = Field(False, exclude=True)
     rows: int | None = Field(None, ge=0, exclude=True)
 

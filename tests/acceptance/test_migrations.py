@@ -19,6 +19,8 @@ LINE = (
     " applied_at timestamptz NOT NULL DEFAULT clock_timestamp(), applied_by text NOT NULL DEFAULT session_user);\n"
     "INSERT INTO pipelines_migrations.applied (number, name) VALUES ({number}, '{name}') ON CONFLICT DO NOTHING;\n"
 )
+# For what does not differ between the versions of the server.
+ONE_VERSION = pytest.mark.parametrize("server", [18], indirect=True, ids=["pg18"])
 GONE = "DELETE FROM pipelines_migrations.applied WHERE number = {number};\n"
 
 

@@ -43,4 +43,8 @@ ShowContent = Annotated[
         show_default=False,
     ),
 ]
+AcceptLoss = Annotated[
+    bool | None,
+    typer.Option("--accept-loss", help="Go back although something has no place there.", show_default=False),
+]
 ReportDir = Annotated[str | None, typer.Option("--report-dir", help="Where reports go. [default: reports]")]

@@ -1,0 +1,65 @@
+-- 04, back: nothing is recorded any more. In one transaction.
+--
+-- What it does   Drops the triggers and the schema audit with its lines, so that it raises where there is one. The role
+--                audit_reader leaves if 04 made it and nobody else needs it: no member, no right in any database.
+-- Locks          ACCESS EXCLUSIVE on stages and templates for a moment, awaited for lock_timeout at most (500ms unless yours
+--                is set).
+-- Time           Moments.
+-- Going back     04_audit_log.sql, which begins a new log
+--
+--   pipelines.accept_loss   on: go back although lines are lost (--accept-loss of `down`)
+--   pipelines.schema        schema of the application, else public
+DO $migration$
+DECLARE
+    application     CONSTANT text := coalesce(nullif(current_setting('pipelines.schema', true), ''), 'public');
+    accept_loss     CONSTANT boolean := coalesce(nullif(current_setting('pipelines.accept_loss', true), ''), 'off')::boolean;
+    settings_before CONSTANT jsonb := (SELECT jsonb_object_agg(name, current_setting(name)) FROM pg_catalog.unnest(
+                                       ARRAY['search_path', 'lock_timeout', 'client_min_messages']) AS name);
+    patience        CONSTANT text := coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms');
+BEGIN
+    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
+    IF to_regclass('pipelines_migrations.applied') IS NOT NULL THEN
+        DELETE FROM pipelines_migrations.applied WHERE number = 4;
+    END IF;
+    IF obj_description(to_regnamespace('audit'), 'pg_namespace') IS DISTINCT FROM 'audit log, version 1' THEN
+        PERFORM set_config(key, value, true) FROM jsonb_each_text(settings_before);
+        RAISE NOTICE 'There is no audit log of this file: nothing is left to do.';
+        RETURN;
+    END IF;
+    -- VACUUM gives way, but only after a while; in this mode nobody else waits behind us.
+    PERFORM set_config('lock_timeout', '0', true);
+    EXECUTE format('LOCK TABLE %1$I.stages, %1$I.templates IN SHARE UPDATE EXCLUSIVE MODE', application);
+    PERFORM set_config('lock_timeout', patience, true);
+    EXECUTE format('LOCK TABLE %1$I.stages, %1$I.templates IN ACCESS EXCLUSIVE MODE', application);
+    IF EXISTS (SELECT FROM audit.change) AND NOT accept_loss THEN
+        RAISE EXCEPTION 'the lines of audit.change would be lost'
+            USING HINT = 'Nothing was changed. Save them first: \copy (SELECT * FROM audit.change) TO FILE; to go back all the '
+                         'same: PGOPTIONS=''-c pipelines.accept_loss=on'', or down --accept-loss';
+    END IF;
+    PERFORM set_config('client_min_messages', 'warning', true),
+            set_config('search_path', format('pg_catalog, %I, pg_temp', application), true);
+    DROP TRIGGER IF EXISTS audit_insert ON stages;
+    DROP TRIGGER IF EXISTS audit_update ON stages;
+    DROP TRIGGER IF EXISTS audit_delete ON stages;
+    DROP TRIGGER IF EXISTS audit_truncate ON stages;
+    DROP TRIGGER IF EXISTS audit_insert ON templates;
+    DROP TRIGGER IF EXISTS audit_update ON templates;
+    DROP TRIGGER IF EXISTS audit_delete ON templates;
+    DROP TRIGGER IF EXISTS audit_truncate ON templates;
+    DROP FUNCTION audit.record_change(), audit.add_partitions(integer);
+    DROP TABLE audit.change;  -- and its partitions; not those that were detached, which the schema then does not let go
+    DROP SCHEMA audit;
+
+    IF EXISTS (SELECT FROM pg_roles r WHERE rolname = 'audit_reader'
+               AND shobj_description(oid, 'pg_authid') LIKE '%Made by migration 04.'
+               AND NOT EXISTS (SELECT FROM pg_auth_members WHERE roleid = r.oid AND member <> quote_ident(session_user)::regrole))
+    THEN
+        BEGIN
+            DROP ROLE audit_reader;
+        EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN
+            NULL;  -- another database of this server has an audit log as well
+        END;
+    END IF;
+    PERFORM set_config(key, value, true) FROM jsonb_each_text(settings_before);
+END
+$migration$;
