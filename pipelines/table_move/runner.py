@@ -12,7 +12,7 @@ from pipelines.table_move.database.attempt import Attempt, Watch
 from pipelines.table_move.database.claims import has_assigned
 from pipelines.table_move.database.connect import Database, told_by_sqlstate
 from pipelines.table_move.database.lock import exclusive
-from pipelines.table_move.errors import Interrupted, MoveError, ReportNotWritten
+from pipelines.table_move.errors import ConnectionLost, Interrupted, MoveError, ReportNotWritten
 from pipelines.table_move.phases import Outcome, Phases
 from pipelines.table_move.preflight import Plan, make_plan
 from pipelines.table_move.quality.report import Facts, write_report
@@ -91,7 +91,7 @@ def open_attempt(
         run_id = journal.begin(
             cursor, key, phase=Phase.PREFLIGHT, code_version=code_version(move), settings=settings.shown()
         )
-        journal.take_over(
+        milestone = journal.take_over(
             cursor,
             key,
             run_id,
@@ -102,6 +102,8 @@ def open_attempt(
             mapping=mapping_fingerprint(move),
             default_owner=plan.default_owner,
         )
+        if plan.row is not None and milestone is not plan.row.milestone:
+            raise _moved_on(milestone)
         named = bool(plan.assigned) or has_assigned(cursor, plan.located.names)
     attempt = Attempt(
         run_id=run_id,
@@ -112,17 +114,26 @@ def open_attempt(
         owners_are_named=named,
         watch=watch,
     )
-    milestone = plan.row.milestone if plan.row is not None else Milestone.COPYING
     return Phases(attempt=attempt, suites=suites, milestone=milestone)
 
 
+def _moved_on(milestone: Milestone) -> ConnectionLost:
+    """The run before, lost to its lock, committed a last time between this one's plan and its turn to write."""
+    return ConnectionLost(
+        f"A run that had lost its connection came to {milestone} after this one had looked.",
+        untouched="This attempt wrote nothing.",
+        next_step="Run the same command again: it goes on from there.",
+    )
+
+
 def _nothing_to_do(database: Database, move: Move, settings: Settings, plan: Plan) -> Outcome:
-    """The move is done: this attempt writes its own row in `run`, and nothing else."""
+    """The move is done: this attempt writes its own row in `run`, and nothing else but that a killed one is over."""
     timings = plan.last_run.timings if plan.last_run is not None else {}
     with database.reading() as cursor:
         ending = Ending(run_id=None, state=State.DONE, phase=Phase.CONFIRM, rows_written=0, timings=timings, error=None)
         summary = summarise(cursor, plan.located, ending, checks=[], settings=settings, database=database)
     with database.writing() as cursor:
+        journal.abandon(cursor, move.key_in(database.schema))
         run_id = journal.note_idle_run(
             cursor,
             move.key_in(database.schema),

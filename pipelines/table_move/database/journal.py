@@ -110,9 +110,19 @@ def note_idle_run(
     return int(cursor.fetchone()[0])
 
 
-def take_over(cursor: extensions.cursor, move: str, run_id: int, **identity: object) -> None:
-    """Make this run the only one that may write, and note that earlier silent ones were interrupted."""
+def take_over(cursor: extensions.cursor, move: str, run_id: int, **identity: object) -> Milestone:
+    """Make this run the only one that may write, and note that earlier silent ones were interrupted.
+
+    Waits for the commit of whoever may write until then. Returns how far the move is committed after it.
+    """
     cursor.execute(query("journal.take_over"), {"move": move, "run_id": run_id, **identity})
+    milestone = Milestone(cursor.fetchone()[0])
+    abandon(cursor, move, run_id)
+    return milestone
+
+
+def abandon(cursor: extensions.cursor, move: str, run_id: int = 0) -> None:
+    """Note that attempts which ended without a word were interrupted; run_id is the one that is at work."""
     cursor.execute(query("journal.abandon"), {"move": move, "run_id": run_id})
 
 
