@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from psycopg2 import ProgrammingError
+from psycopg2.errors import LockNotAvailable
+
 from pipelines.table_move.code_version import code_version, mapping_fingerprint
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt, Watch
 from pipelines.table_move.database.claims import has_assigned
 from pipelines.table_move.database.connect import Database, told_by_sqlstate
 from pipelines.table_move.database.lock import exclusive
-from pipelines.table_move.errors import ConnectionLost, Interrupted, MoveError, ReportNotWritten
+from pipelines.table_move.errors import AnotherRunActive, ConnectionLost, Interrupted, MoveError, ReportNotWritten
 from pipelines.table_move.phases import Outcome, Phases
 from pipelines.table_move.preflight import Plan, make_plan
 from pipelines.table_move.quality.report import Facts, write_report
@@ -28,13 +31,13 @@ def run(
 ) -> Outcome:
     """Make the move, or go on with it. Raises MoveError; whatever was committed stays and the next run goes on."""
     suites = read_suites(move.suites)
-    with exclusive(database, move.key_in(database.schema)):
+    with exclusive(database, move.key_in(database.schema)) as lock_backend:
         watch.phase(Phase.PREFLIGHT)
         plan = make_plan(database, move, settings, default_business=default_business)
         plan.require_way()
         if plan.nothing_to_do:
             return _nothing_to_do(database, move, settings, plan)
-        with _attempt(database, move, settings, watch, plan, suites) as going:
+        with _attempt(database, move, settings, watch, plan, suites, lock_backend) as going:
             if going.before(Milestone.SWITCHED):
                 going.copy(plan.assigned)
                 if settings.until == "copy":
@@ -52,21 +55,39 @@ def run(
 
 @contextmanager
 def _attempt(
-    database: Database, move: Move, settings: Settings, watch: Watch, plan: Plan, suites: Sequence[Suite]
+    database: Database,
+    move: Move,
+    settings: Settings,
+    watch: Watch,
+    plan: Plan,
+    suites: Sequence[Suite],
+    lock_backend: int,
 ) -> Iterator[Phases]:
     """An attempt with its row in the journal, which says how it ended however it ends."""
-    going = open_attempt(database, move, settings, watch, plan, suites)
+    going = open_attempt(database, move, settings, watch, plan, suites, lock_backend=lock_backend)
     try:
-        with told_by_sqlstate():
+        with told_by_sqlstate(), _unless_overtaken(going):
             yield going
     except ReportNotWritten:
         raise  # how the attempt ended stands in the journal already
     except MoveError as problem:
         state = State.INTERRUPTED if isinstance(problem, Interrupted) or problem.retryable else State.STOPPED
         problem.summary = _tell(going, state, problem.happened)
+        problem.untouched = f"{problem.untouched} {going.remark}".strip()
         raise
     except BaseException as problem:
         problem.summary = _tell(going, State.INTERRUPTED, f"{type(problem).__name__} {problem}".strip())
+        raise
+
+
+@contextmanager
+def _unless_overtaken(going: Phases) -> Iterator[None]:
+    """A table that another run has taken away meanwhile is no bug of this one. Raises Fenced instead."""
+    try:
+        yield
+    except ProgrammingError:
+        with going.attempt.database.writing() as cursor:
+            going.attempt.hold_fence(cursor)
         raise
 
 
@@ -81,11 +102,21 @@ def _tell(going: Phases, state: State, error: str) -> Mapping[str, Any] | None:
 
 
 def open_attempt(
-    database: Database, move: Move, settings: Settings, watch: Watch, plan: Plan, suites: Sequence[Suite]
+    database: Database,
+    move: Move,
+    settings: Settings,
+    watch: Watch,
+    plan: Plan,
+    suites: Sequence[Suite],
+    *,
+    lock_backend: int | None = None,
 ) -> Phases:
-    """Open the move, or take it over, with a row for this attempt. The journal is made where there is none."""
+    """Open the move, or take it over, with a row for this attempt. The journal is made where there is none.
+
+    Raises AnotherRunActive where one that has lost its lock is still in the middle of a transaction after `lock_wait`.
+    """
     key, facts = move.key_in(database.schema), plan.located.facts
-    with database.writing() as cursor:
+    with _in_turn(), database.writing(patience=settings.lock_wait) as cursor:
         if not plan.journal_exists:
             journal.create(cursor)
         run_id = journal.begin(
@@ -113,8 +144,21 @@ def open_attempt(
         default_owner=plan.default_owner,
         owners_are_named=named,
         watch=watch,
+        lock_backend=lock_backend,
     )
     return Phases(attempt=attempt, suites=suites, milestone=milestone)
+
+
+@contextmanager
+def _in_turn() -> Iterator[None]:
+    try:
+        yield
+    except LockNotAvailable as problem:
+        raise AnotherRunActive(
+            "A run that has lost its lock is still in the middle of a transaction.",
+            untouched="This attempt wrote nothing.",
+            next_step="End its process or its sessions (pg_stat_activity shows them), then run the same command again.",
+        ) from problem
 
 
 def _moved_on(milestone: Milestone) -> ConnectionLost:

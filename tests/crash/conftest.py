@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from pipelines.table_move.database import embedded
+from tests.conftest import without_fsync
 from tests.crash.nursery import Nursery
+
+exhaustive = pytest.mark.exhaustive
+
+
+@pytest.fixture(scope="session", params=[18, pytest.param(16, marks=exhaustive)], ids=lambda version: f"pg{version}")
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a server's maintenance database: the newest version always, the other one where time is no matter."""
+    with tempfile.TemporaryDirectory(prefix=f"table-move-pg{request.param}-") as folder:
+        found = embedded.server(Path(folder) / "data", version=request.param)
+        without_fsync(found.get_uri())
+        yield found.get_uri()
+        found.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ ROWS = {
 RESIDUE = {
     "attempts that say they are running": "SELECT count(*) FROM pipelines.run WHERE state = 'running'",
     "sessions left behind": "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-    " AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+    " AND application_name = 'pipelines'",
     "advisory locks": "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
     "prepared transactions": "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()",

@@ -14,7 +14,7 @@ from tests.conftest import empty_database
 from tests.crash import small_move
 from tests.crash.faults import Fault
 from tests.crash.final_state import differences, final_state, residue
-from tests.crash.nursery import Ended, Nursery
+from tests.crash.nursery import Child, Ended, Nursery
 
 Step = tuple[str, ...] | Callable[[Application], None]
 
@@ -26,20 +26,25 @@ RUN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Sequence:
-    """Verbs in a row: what has happened before, undisturbed, and the command that is disturbed and then given again."""
+    """Verbs in a row: what has happened before, undisturbed, and the command that is disturbed and then given again.
+
+    ends: the exit code of that command where nothing disturbs it.
+    """
 
     name: str
     prepared: tuple[Step, ...] = ()
     disturbed: tuple[str, ...]
+    ends: int = 0
 
 
 SEQUENCES = (
     Sequence(name="run", disturbed=RUN),
     Sequence(name="late references", prepared=(RUN, small_move.write_late), disturbed=RUN),
+    Sequence(name="a switch that is given up", disturbed=(*RUN, "--max-write-pause", "1ms"), ends=6),
 )
 
 # How a command may end whose session or statement was taken away. Whatever it is: no bug, and the next one goes on.
-ENDINGS = {"kill": {-9}, "terminate": {0, 7}, "cancel": {0, 6, 7}}
+ENDINGS = {"kill": set(), "terminate": {7}, "cancel": {6, 7}}
 
 
 class Sweep:
@@ -52,9 +57,9 @@ class Sweep:
     @cached_property
     def undisturbed(self) -> tuple[dict[str, list], tuple[str, ...]]:
         """The state that has to come out, and the points that are passed on the way there."""
-        with self._copy() as url:
-            ended = self._call(url)
-            assert ended.code == 0, ended.err
+        with self.copy() as url:
+            ended = self.call(url)
+            assert ended.code == self._sequence.ends, ended.err
             with Application(url) as application:
                 assert residue(application) == {}
                 return final_state(application), ended.points
@@ -62,6 +67,13 @@ class Sweep:
     @property
     def points(self) -> tuple[str, ...]:
         return self.undisturbed[1]
+
+    def point(self, *labels: str) -> int:
+        """The number of the first point that these are in, one after the other."""
+        number = 0
+        for label in labels:
+            number = next(place for place, what in enumerate(self.points[number:], number + 1) if label in what)
+        return number
 
     def kills(self) -> Iterator[Fault]:
         """Every point: before each statement and commit, in the middle of each COPY, and after the last of all.
@@ -77,21 +89,27 @@ class Sweep:
 
     def trial(self, *faults: Fault) -> list[str]:
         """What is wrong after the command met these faults, one after the other, and was then left alone."""
-        expected, _ = self.undisturbed
-        with self._copy() as url:
+        with self.copy() as url:
             wrong = [found for fault in faults for found in self._meet(url, fault, first=fault is faults[0])]
-            last = self._call(url)
-            if last.code != 0:
+            last = self.call(url)
+            if last.code != self._sequence.ends:
                 wrong.append(f"the command given again ended with {last.code}: {last.err[-1500:]}")
-            with Application(url) as application:
-                wrong += [f"left behind: {name} ({count})" for name, count in residue(application).items()]
-                found = differences(final_state(application), expected)
-                wrong += [f"{name}: too many {more}, missing {less}" for name, (more, less) in found.items()]
+            wrong += self.judge(url)
         return [f"{', '.join(map(self._tell, faults))}: {one}" for one in wrong]
 
+    def judge(self, url: str) -> list[str]:
+        """What is not as it has to be in the end."""
+        expected, _ = self.undisturbed
+        with Application(url) as application:
+            wrong = [f"left behind: {name} ({count})" for name, count in residue(application).items()]
+            found = differences(final_state(application), expected)
+        return wrong + [f"{name}: too many {more}, missing {less}" for name, (more, less) in found.items()]
+
     def _meet(self, url: str, fault: Fault, *, first: bool) -> Iterator[str]:
-        ended = self._call(url, fault)
-        allowed = ENDINGS[fault.action] if first else ENDINGS[fault.action] | {0}  # a second run passes fewer points
+        ended = self.call(url, fault)
+        allowed = ENDINGS[fault.action] | ({-9} if fault.action == "kill" else {self._sequence.ends})
+        if not first:
+            allowed |= {self._sequence.ends}  # a second run passes fewer points
         if ended.code not in allowed:
             yield f"ended with {ended.code}: {ended.err[-1500:]}"
 
@@ -99,11 +117,16 @@ class Sweep:
         what = self.points[fault.point - 1] if fault.point <= len(self.points) else "?"
         return f"{fault.action} {fault.when} {what}"
 
-    def _call(self, url: str, fault: Fault | None = None) -> Ended:
-        return self._nursery.call(url, *self._command, fault=fault)
+    def call(self, url: str, fault: Fault | None = None) -> Ended:
+        """The disturbed command, to its end."""
+        return self.start(url, fault).wait()
+
+    def start(self, url: str, fault: Fault | None = None) -> Child:
+        return self._nursery.start(url, *self._command, fault=fault)
 
     @contextmanager
-    def _copy(self) -> Iterator[str]:
+    def copy(self) -> Iterator[str]:
+        """A database as it was before the disturbed command."""
         with empty_database(self._server, template=self._prepared) as url:
             yield url
 

@@ -130,6 +130,6 @@ def test_what_judges_here_sees_every_kind_of_defect(server: str, nursery: Nurser
             seen = {*differences(final_state(application), sound), *residue(application, patience=0)}
             application.execute("ROLLBACK; SELECT pg_advisory_unlock_all()")
             assert name in seen, name
-        with Application(url):
+        with Application(f"{url}&application_name=pipelines"):
             assert residue(application, patience=0).keys() == {"sessions left behind"}
         assert (differences(final_state(application), sound), residue(application)) == ({}, {})

@@ -201,7 +201,8 @@ def told_by_sqlstate() -> Iterator[None]:
         if state.startswith(("08", "57P")) or (
             not state and isinstance(problem, psycopg2.OperationalError | psycopg2.InterfaceError)
         ):
-            raise ConnectionLost(f"The connection was lost: {said}", untouched=kept, next_step=again) from problem
+            unanswered = "What was committed stays, what was not is undone: the journal knows which."
+            raise ConnectionLost(f"The connection was lost: {said}", untouched=unanswered, next_step=again) from problem
         if state in ("55P03", "57014", "25P03", "25P04"):
             raise NotInTime(
                 f"A lock or a timeout ended a statement: {said}", untouched=kept, next_step=again

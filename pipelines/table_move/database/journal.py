@@ -137,6 +137,13 @@ def hold_fence(cursor: extensions.cursor, move: str, run_id: int) -> None:
         )
 
 
+def require(cursor: extensions.cursor, move: str, milestone: Milestone) -> None:
+    """For what may be done only there, in a transaction that holds the fence. Raises Fenced elsewhere."""
+    row = load(cursor, move)
+    if row is None or row.milestone is not milestone:
+        raise _elsewhere(f"The move does not stand at {milestone}.")
+
+
 def reach(
     cursor: extensions.cursor,
     move: str,
@@ -157,11 +164,17 @@ def reach(
     }
     cursor.execute(query("journal.reach"), values)
     if cursor.rowcount != 1:
-        raise Fenced(
-            f"Run {run_id} may not move on to {milestone}: another run took over or the move stands elsewhere.",
-            untouched="The open transaction was rolled back.",
-            next_step="`status` shows where the move stands.",
+        raise _elsewhere(
+            f"Run {run_id} may not move on to {milestone}: another run took over or the move stands elsewhere."
         )
+
+
+def _elsewhere(happened: str) -> Fenced:
+    return Fenced(
+        happened,
+        untouched="The open transaction was rolled back.",
+        next_step="`status` shows where the move stands.",
+    )
 
 
 def enter_phase(cursor: extensions.cursor, run_id: int, phase: Phase) -> None:
