@@ -112,7 +112,7 @@ def conclude(
             console = Console(as_json=settings.as_json, log_format=settings.log_format, verbose=settings.verbose)
             call = prepare(settings, console)
             document["database"] = call.database.label
-            received.cancel = call.database.cancel
+            received.cancel, received.cut = call.database.cancel, call.database.cut
             with console, told_by_sqlstate():
                 document |= work(call)
         except (Exception, Signalled) as caught:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from threading import Event
 from urllib.parse import parse_qsl
 from weakref import WeakSet
 
@@ -17,6 +19,18 @@ from pipelines.table_move.errors import Blocked, ConnectionLost, MoveError, NotI
 
 # Any of these names a database to libpq; with one set and no URL it is unclear which database is meant.
 LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE")
+
+# What an operator waits at most before a server that has vanished is believed to be gone: 10 s for a new session, about
+# 25 s for an open one. Both ends look: ours would wait for ever, the server would keep locks for hours. (A connection
+# that somebody in between keeps alive without forwarding anything cannot be told from a long statement.)
+BOUNDS = {
+    "connect_timeout": "10",
+    "keepalives": "1",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
 
 # Nothing of the application's can stand before pg_catalog, row security raises instead of hiding rows, and text
 # comes and goes as UTF-8, whatever the role, the database or the environment say. Values of every type travel as text,
@@ -29,6 +43,10 @@ _PINS = (
     "SET idle_in_transaction_session_timeout = 0",
     "SET idle_session_timeout = 0",  # one of our sessions holds the lock of the move and says nothing
     "SET lock_timeout = 0",
+    "SET tcp_keepalives_idle = 10",
+    "SET tcp_keepalives_interval = 5",
+    "SET tcp_keepalives_count = 3",
+    "SET tcp_user_timeout = 25000",
     "SET client_min_messages = warning",
     "SET standard_conforming_strings = on",
     "SET DateStyle = 'ISO, YMD'",
@@ -75,6 +93,7 @@ class Database:
     is_demo: bool = False
     application_name: str = "table_move"
     sessions: WeakSet[extensions.connection] = field(default_factory=WeakSet, repr=False, compare=False)
+    given_up: Event = field(default_factory=Event, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -86,8 +105,9 @@ class Database:
 
     def connect(self) -> Session:
         """A new session. Raises ConnectionLost or Blocked with the password taken out of the text."""
-        defaults = {"connect_timeout": "10", "keepalives_idle": "10", "keepalives_interval": "5"}
-        arguments = {**defaults, **self.parameters, "application_name": self.application_name}
+        if self.given_up.is_set():
+            raise ConnectionLost("The connections were cut on this side.")
+        arguments = {**self.parameters, "application_name": self.application_name}
         try:
             session = psycopg2.connect(connection_factory=Session, **arguments)
         except psycopg2.OperationalError as problem:
@@ -101,6 +121,14 @@ class Database:
             if not session.closed:
                 with suppress(psycopg2.Error):
                     session.cancel()
+
+    def cut(self) -> None:
+        """End every connection on this side and make none any more, for a server that answers no cancellation."""
+        self.given_up.set()
+        for session in list(self.sessions):
+            if not session.closed:
+                with suppress(OSError, psycopg2.Error), socket.fromfd(session.fileno(), 0, 0) as end:
+                    end.shutdown(socket.SHUT_RDWR)
 
     @contextmanager
     def session(self, *, patience: float = 0) -> Iterator[Session]:
@@ -138,7 +166,10 @@ def be_patient(session: Session, seconds: float) -> None:
 
 
 def parse_url(url: str) -> dict[str, str]:
-    """libpq's parameters of a URL. Raises UsageProblem without repeating the URL, which may hold a password."""
+    """libpq's parameters of a URL, with BOUNDS where it has none of its own.
+
+    Raises UsageProblem without repeating the URL, which may hold a password.
+    """
     example = "Give a URL such as postgresql://USER@HOST:5432/DATABASE with --database-url or DATABASE_URL."
     if not url.strip():
         raise UsageProblem("The database URL is empty.", untouched="Nothing was read or written.", next_step=example)
@@ -150,7 +181,7 @@ def parse_url(url: str) -> dict[str, str]:
             next_step=example,
         )
     try:
-        return extensions.parse_dsn(plain)
+        return {**BOUNDS, **extensions.parse_dsn(plain)}
     except psycopg2.Error:
         named = sorted({name for name, _ in parse_qsl(plain.partition("?")[2])})
         raise UsageProblem(
@@ -173,14 +204,20 @@ def as_application(cursor: extensions.cursor, schema: str) -> None:
     cursor.execute(sql.SQL("SET LOCAL search_path = pg_catalog, {}, pg_temp").format(sql.Identifier(schema)))
 
 
+# What a server says that will take connections again.
+_PASSING = (
+    "starting up", "shutting down", "recovery mode", "not accepting", "not yet accepting", "too many",
+    "remaining connection", "administrator command", "due to timeout",
+)  # fmt: skip
+
+
 def _refused(problem: psycopg2.OperationalError, database: Database) -> MoveError:
     # libpq gives no SQLSTATE for a refused connection; FATAL is what a server says, the rest is libpq's own.
     text = str(problem).strip()
     for secret in (database.parameters.get("password"), database.parameters.get("sslpassword")):
         if secret:
             text = text.replace(secret, "…")
-    passing = "starting up" in text or "shutting down" in text or "too many" in text or "remaining connection" in text
-    kind = Blocked if "FATAL" in text and not passing else ConnectionLost
+    kind = Blocked if "FATAL" in text and not any(said in text for said in _PASSING) else ConnectionLost
     return kind(
         f"No connection to {database.label}: {text}",
         untouched="Nothing was written.",
