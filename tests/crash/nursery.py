@@ -79,15 +79,18 @@ class Nursery:
         self._process.wait(LONGEST)
         self._folder.cleanup()
 
-    def start(self, url: str, *arguments: str, fault: Fault | None = None) -> Child:
+    def start(self, url: str, *arguments: str, fault: Fault | None = None, **options: str) -> Child:
+        """options: as in the environment, lock_wait for PIPELINES_LOCK_WAIT."""
         self._number += 1
         folder = Path(self._folder.name) / str(self._number)
         folder.mkdir()
-        pid = self.ask(start=arguments, url=url, fault=fault and asdict(fault), folder=str(folder))["pid"]
+        pid = self.ask(start=arguments, url=url, fault=fault and asdict(fault), options=options, folder=str(folder))[
+            "pid"
+        ]
         return Child(self, pid, folder)
 
-    def call(self, url: str, *arguments: str, fault: Fault | None = None) -> Ended:
-        return self.start(url, *arguments, fault=fault).wait()
+    def call(self, url: str, *arguments: str, fault: Fault | None = None, **options: str) -> Ended:
+        return self.start(url, *arguments, fault=fault, **options).wait()
 
     def ask(self, **request: Any) -> dict[str, Any]:
         self._process.stdin.write(json.dumps(request) + "\n")
@@ -122,6 +125,7 @@ def _fork(request: dict[str, Any]) -> int:
         return pid
     code = 70
     try:
+        os.environ.update({f"PIPELINES_{name.upper()}": value for name, value in request["options"].items()})
         code = _be_the_command(request["start"], request["url"], request["fault"], Path(request["folder"]))
     finally:
         os._exit(code)

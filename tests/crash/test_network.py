@@ -173,7 +173,7 @@ def test_a_swallowed_statement_is_ended_by_a_second_signal_and_the_server_lets_g
         assert time.monotonic() - started < 8, "the writers go on: the server has its own deadline"
     started = time.monotonic()
     assert impatient(going) == 130
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 15, "a session that is being opened ends with its own bound"
     found.weather = Weather()
     goes_on(whole, url)
 

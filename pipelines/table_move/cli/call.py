@@ -143,6 +143,7 @@ def _prepare(move: Move, demo: Demo | None, settings: Settings, console: Console
             parameters=parse_url(settings.database_url.get_secret_value()),
             schema=settings.application_schema,
             application_name=APPLICATION_NAME,
+            lock_wait=settings.lock_wait,
         )
         return Call(move=move, demo=demo, database=database, settings=settings, console=console)
     if found := libpq_variables_set():

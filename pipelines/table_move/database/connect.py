@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event
 from urllib.parse import parse_qsl
@@ -86,12 +86,16 @@ def pin(connection: extensions.connection) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """Which database, and the schema of the application in it. `parameters` hold the password and are never shown."""
+    """Which database, and the schema of the application in it. `parameters` hold the password and are never shown.
+
+    lock_wait: seconds that a session waits for any lock where nothing else is said; 0 is without end.
+    """
 
     parameters: dict[str, str] = field(repr=False)
     schema: str = "public"
     is_demo: bool = False
     application_name: str = "table_move"
+    lock_wait: float = 0
     sessions: WeakSet[extensions.connection] = field(default_factory=WeakSet, repr=False, compare=False)
     given_up: Event = field(default_factory=Event, repr=False, compare=False)
 
@@ -113,28 +117,37 @@ class Database:
         except psycopg2.OperationalError as problem:
             raise _refused(problem, self) from None
         self.sessions.add(session)
+        if self.lock_wait:
+            session.autocommit = True  # a standby refuses to open a transaction that may write
+            _wait_for_locks(session, self.lock_wait)
+            session.autocommit = False
         return session
 
-    def cancel(self) -> None:
-        """Cancel the statements that run in any session. For another thread than theirs."""
-        for session in list(self.sessions):
-            if not session.closed:
-                with suppress(psycopg2.Error):
-                    session.cancel()
+    def cancel(self, sessions: Iterable[extensions.connection] | None = None) -> None:
+        """Cancel the statements that run in these sessions, or in any. For another thread than theirs.
+
+        A server that takes no connection for that is told nothing: the sessions are cut on this side.
+        """
+        found = [one for one in self.sessions if sessions is None or one in sessions]
+        pids = [one.get_backend_pid() for one in found if not one.closed]
+        arguments = {**self.parameters, "application_name": self.application_name, "connect_timeout": "3"}
+        try:
+            # No session.cancel(): psycopg2 holds all of Python up while it waits for a server that may have vanished.
+            with closing(psycopg2.connect(**arguments)) as other, other.cursor() as cursor:
+                cursor.execute(_CANCEL, {"pids": pids, "ourselves": self.application_name})
+        except psycopg2.Error:
+            _cut(found)
 
     def cut(self) -> None:
         """End every connection on this side and make none any more, for a server that answers no cancellation."""
         self.given_up.set()
-        for session in list(self.sessions):
-            if not session.closed:
-                with suppress(OSError, psycopg2.Error), socket.fromfd(session.fileno(), 0, 0) as end:
-                    end.shutdown(socket.SHUT_RDWR)
+        _cut(list(self.sessions))
 
     @contextmanager
     def session(self, *, patience: float = 0) -> Iterator[Session]:
         """A session that is closed at the end; an open transaction is rolled back.
 
-        patience: seconds to wait for any one lock; 0 is without end.
+        patience: seconds to wait for any one lock; 0 is as long as `lock_wait` says.
         """
         session = self.connect()
         try:
@@ -159,9 +172,26 @@ class Database:
             yield cursor
 
 
+def _cut(sessions: Iterable[extensions.connection]) -> None:
+    for session in sessions:
+        with suppress(OSError, psycopg2.Error), socket.fromfd(session.fileno(), 0, 0) as end:
+            end.shutdown(socket.SHUT_RDWR)
+
+
+_CANCEL = (
+    "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity"
+    " WHERE pid = ANY (%(pids)s) AND application_name = %(ourselves)s AND usename = current_user"
+)
+
+
 def be_patient(session: Session, seconds: float) -> None:
     """How long this session waits for any one lock, from its next transaction on; 0 is without end."""
-    with session, session.cursor() as cursor:
+    with session:
+        _wait_for_locks(session, seconds)
+
+
+def _wait_for_locks(session: Session, seconds: float) -> None:
+    with session.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",))
 
 
