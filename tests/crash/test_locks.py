@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -159,6 +158,9 @@ def test_a_table_that_somebody_rebuilds_is_waited_for_no_longer_than_lock_wait(
             started = time.monotonic()
             more = ("--report-dir", str(tmp_path)) if verb[0] == RUN[0] else ()
             ended = nursery.call(application.url, *verb, *more, lock_wait="2s")
-            assert ended.code == 6, (verb, ended)
             assert time.monotonic() - started < 20
-            assert json.loads(ended.out)["error"]
+            if verb[0] == "status" and table != "prompt_templates":
+                assert ended.code == 0, "it does not look at the other tables before a run"
+            else:
+                assert ended.code == 6, (verb, ended)
+                assert "lock timeout" in ended.json["error"]
