@@ -1,5 +1,6 @@
 # make run   the move on the embedded demonstration database      make test   the whole test suite
 # make setup the environment alone    make lint   ruff, squawk    make lock   the hash-pinned lock, made anew
+# make crash every point of the crash suite, a quarter of an hour or more; make load ROWS=10000 REPEATS=1: a run under load
 # make bench the copy and the whole move against server-side SQL, as ratios (ROWS=200000 PAIRS=3)
 # make bench-migrations   how long queries wait beside 02 to 05, what a recorded write costs (ROWS=1000000 PAIRS=5)
 PYTHON ?= python3
@@ -8,13 +9,19 @@ BIN := $(VENV)/bin
 # The demonstration runs with a clean environment: no DATABASE_URL and no PG… variable can reach it.
 CLEAN := env -i PATH="$(PATH)" HOME="$(HOME)" TERM="$(TERM)" LANG="$(LANG)" PYTHONUTF8=1
 
-.PHONY: run test bench bench-migrations setup lint lock clean
+.PHONY: run test crash load bench bench-migrations setup lint lock clean
 
 run: $(VENV)/.installed
 	@$(CLEAN) $(BIN)/python -m pipelines.templates run
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(TESTS)
+
+crash: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/crash -m "exhaustive or not exhaustive" $(TESTS)
+
+load: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.crash.under_load $(or $(ROWS),10000) $(or $(REPEATS),1)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.copy_against_sql

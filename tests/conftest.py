@@ -30,12 +30,12 @@ def server(request: pytest.FixtureRequest) -> Iterator[str]:
     """
     with tempfile.TemporaryDirectory(prefix=f"table-move-pg{request.param}-") as folder:
         server = embedded.server(Path(folder) / "data", version=request.param)
-        _without_fsync(server.get_uri())
+        without_fsync(server.get_uri())
         yield server.get_uri()
         server.cleanup()
 
 
-def _without_fsync(uri: str) -> None:
+def without_fsync(uri: str) -> None:
     """Processes are killed here, never the machine: a database per test is made several times as fast."""
     connection = psycopg2.connect(uri)
     connection.autocommit = True

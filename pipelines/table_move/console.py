@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,21 @@ def shown(text: object) -> str:
     )
 
 
+class _Rich(RichConsole):
+    """That nobody reads any more is no reason to stop a move."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        _swallow(self.file)
+
+
+def _swallow(stream: TextIO) -> None:
+    """From here the stream leads nowhere, so that not even its last flush fails."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 class Console:
     """The watch of a verb. People's text goes to stdout, or to stderr where stdout is for JSON."""
 
@@ -34,7 +50,7 @@ class Console:
     ) -> None:
         self._as_json = as_json
         self._people: TextIO = sys.stderr if as_json else sys.stdout
-        self._rich = RichConsole(file=self._people, highlight=False, markup=False, soft_wrap=True)
+        self._rich = _Rich(file=self._people, highlight=False, markup=False, soft_wrap=True)
         self._log = _logger(log_format, verbose)
         self._quiet = log_format == "json"
         self._bar: Progress | None = None
@@ -92,13 +108,16 @@ class Console:
     def answer(self, document: Mapping[str, Any]) -> None:
         """The one JSON object on stdout, where it was asked for."""
         if self._as_json:
-            sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
-            sys.stdout.flush()
+            try:
+                sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
+                sys.stdout.flush()
+            except BrokenPipeError:
+                _swallow(sys.stdout)
 
     def problem(self, problem: MoveError) -> None:
         """What happened, what was left untouched, what to do next; on stderr."""
         self._end_bar()
-        errors = RichConsole(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
+        errors = _Rich(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
         errors.print(shown(f"\n{problem.happened}"))
         for blocker in problem.blockers if isinstance(problem, Blocked) else ():
             errors.print(shown(f"  {blocker.code}: {blocker.message}\n    → {blocker.remedy}"))
@@ -116,7 +135,7 @@ class Console:
         for check in failed:
             cells = (check.name, check.severity, check.rows, "\n".join(check.samples), check.remedy)
             table.add_row(*(shown(cell) for cell in cells))
-        wide = errors if errors.is_terminal else RichConsole(file=sys.stderr, markup=False, width=_PLAIN_WIDTH)
+        wide = errors if errors.is_terminal else _Rich(file=sys.stderr, markup=False, width=_PLAIN_WIDTH)
         wide.print(table)
 
     def _plain_progress(self, rows: int, total: int) -> str:

@@ -9,7 +9,7 @@ MoveError
 ├── ConnectionLost        7   the database is away; run again
 ├── Fenced                7   another run took over while this one was paused
 ├── ReportNotWritten     74   the move stands, its report does not
-├── Interrupted     130/143   a signal ended it; run again
+├── Interrupted 129/130/143   a signal ended it; run again
 └── Bug                  70   anything else
 """
 
@@ -130,6 +130,7 @@ EXIT_CODES: dict[int, str] = {
     7: "database unreachable or connection lost: run again",
     70: "a bug: please report it",
     74: "the move stands, its report could not be written",
+    129: "the terminal was closed: run again",
     130: "interrupted from the keyboard: run again",
     143: "terminated: run again",
 }

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from psycopg2 import extensions
+from psycopg2 import Error, extensions
 
 from pipelines.table_move.database import cutover, foreign_keys, journal, versions
 from pipelines.table_move.database.adopt import adopt
@@ -21,7 +21,7 @@ from pipelines.table_move.database.claims import assign_owners, build_claims, cl
 from pipelines.table_move.database.copy import copy, is_untouched
 from pipelines.table_move.database.rewire import plan_changes
 from pipelines.table_move.database.surroundings import look_around
-from pipelines.table_move.errors import Blocked, GateClosed, NotInTime
+from pipelines.table_move.errors import Blocked, GateClosed, MoveError, NotInTime
 from pipelines.table_move.obstacles import obstacles
 from pipelines.table_move.quality import gate
 from pipelines.table_move.quality.report import Facts, write_report
@@ -30,6 +30,8 @@ from pipelines.table_move.quality.suites import Suite
 from pipelines.table_move.quality.verdict import require_open
 from pipelines.table_move.status import Milestone, Phase, State
 from pipelines.table_move.summary import Ending, summarise
+
+BRIEFLY = 5.0  # seconds that an attempt which has failed still tries for locks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,7 @@ class Phases:
     rows_written: int = 0
     settled: int | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    remark: str = ""  # what is not as it was, for the one who reads why the attempt ended
 
     def before(self, milestone: Milestone) -> bool:
         order = list(Milestone)
@@ -97,7 +100,7 @@ class Phases:
                         check=lambda: self._check(critical, ready),
                     )
             except (Blocked, GateClosed, NotInTime):
-                foreign_keys.restore(self.attempt)
+                self._bring_foreign_keys_back()
                 raise
             self.rows_written += switched.rows_written
             self.attempt.watch.say("switched", write_pause_ms=round(switched.pause_ms))
@@ -129,10 +132,25 @@ class Phases:
         return self._end(State.DONE)
 
     def stopped(self) -> Outcome:
+        self._bring_foreign_keys_back()
         return self._end(State.STOPPED)
 
     def failed(self, state: State, error: str) -> Outcome:
+        self._bring_foreign_keys_back()
         return self._end(state, error=error)
+
+    def _bring_foreign_keys_back(self) -> None:
+        """What this attempt, or a killed one before it, took away for a switch that did not happen."""
+        if not self.before(Milestone.SWITCHED):
+            return
+        briefly = self.attempt.settings.model_copy(update={"lock_wait": min(self.attempt.settings.lock_wait, BRIEFLY)})
+        try:
+            broken = foreign_keys.restore(replace(self.attempt, settings=briefly))
+        except (MoveError, Error):
+            self.remark = "Foreign keys to the old table are still away: the next run puts them back, or goes on."
+            return
+        if broken:
+            self.remark = f"Foreign keys came back NOT VALID, because rows violate them: {', '.join(broken)}."
 
     def _end(self, state: State, *, error: str | None = None) -> Outcome:
         attempt = self.attempt
@@ -218,6 +236,7 @@ class Phases:
         self.phase = phase
         self.attempt.watch.phase(phase)
         with self.attempt.database.writing() as cursor:
+            self.attempt.hold_fence(cursor)
             journal.enter_phase(cursor, self.attempt.run_id, phase)
         started = time.monotonic()
         try:

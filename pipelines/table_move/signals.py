@@ -1,10 +1,14 @@
-"""SIGINT and SIGTERM, also while a statement runs: it is cancelled on the server, and the verb ends in order."""
+"""SIGINT, SIGTERM and SIGHUP, also while a statement runs: it is cancelled on the server, the verb ends in order.
+
+A second one, some seconds later, is from somebody to whom that takes too long: the connections are cut.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -20,10 +24,12 @@ class Signalled(BaseException):
 
 
 class Signals:
-    """What came, and whom to tell. `cancel` ends the statements that run; it is called from another thread."""
+    """What came, and whom to tell. `cancel` ends the statements that run, `cut` their connections; both are called
+    from other threads."""
 
     def __init__(self) -> None:
         self.cancel: Callable[[], None] = lambda: None
+        self.cut: Callable[[], None] = lambda: None
         self.came: int | None = None
 
     def told(self) -> Interrupted:
@@ -53,11 +59,20 @@ def signals() -> Iterator[Signals]:
             raise Signalled(number)
 
     def watch() -> None:
+        first = None
         while os.read(reading, 1) != _END:
-            found.cancel()
+            if first is None:
+                first = time.monotonic()
+                # In a thread of its own: cancelling means a connection, which a vanished server does not answer.
+                threading.Thread(target=found.cancel, name="cancel", daemon=True).start()
+            elif time.monotonic() - first > AGAIN:
+                found.cut()
 
     before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    before = {number: signal.signal(number, raise_) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        wanted.append(signal.SIGHUP)
+    before = {number: signal.signal(number, raise_) for number in wanted}
     watcher = threading.Thread(target=watch, name="signals", daemon=True)
     watcher.start()
     try:
@@ -72,4 +87,5 @@ def signals() -> Iterator[Signals]:
         os.close(writing)
 
 
+AGAIN = 2.0  # seconds: what comes sooner is the same signal on two ways, by the terminal and by a parent process
 _END = b"\0"

@@ -30,9 +30,10 @@ VALUES ({move}, %(table_oid)s, %(table_name)s, %(constraint_name)s, %(definition
 ALTER TABLE {table} ADD CONSTRAINT {constraint} {definition} NOT VALID;
 
 -- name: released
--- The foreign keys that left.
-SELECT table_name, constraint_name, definition, comment, validated FROM pipelines.foreign_key
-WHERE move = {move} ORDER BY table_name, constraint_name;
+-- The foreign keys that left, and whether they are back already, though perhaps not validated.
+SELECT k.table_name, k.constraint_name, k.definition, k.comment, k.validated,
+       EXISTS (SELECT FROM pg_constraint c WHERE c.conrelid = k.table_oid AND c.conname = k.constraint_name)
+FROM pipelines.foreign_key k WHERE k.move = {move} ORDER BY k.table_name, k.constraint_name;
 
 -- name: forget_release
 -- It is back.

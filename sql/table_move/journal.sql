@@ -216,7 +216,8 @@ INSERT INTO pipelines.move (move, source_schema, source_table, source_oid, targe
 VALUES (%(move)s, %(source_schema)s, %(source_table)s, %(source_oid)s, %(target_oid)s, 'copying', %(run_id)s,
         %(mapping)s, %(default_owner)s)
 ON CONFLICT (move) DO UPDATE SET fence = excluded.fence,
-    default_owner = coalesce(excluded.default_owner, pipelines.move.default_owner);
+    default_owner = coalesce(excluded.default_owner, pipelines.move.default_owner)
+RETURNING milestone;
 
 -- name: hold_fence
 -- In every writing transaction: a row only while no other run has taken over, which then has to wait for this commit.

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from pipelines.table_move.console import shown
-from pipelines.table_move.database.connect import Database, parse_url
+from pipelines.table_move.database.connect import BOUNDS, Database, parse_url
 from pipelines.table_move.errors import UsageProblem
 from pipelines.table_move.quality.suites import read_suites
 from pipelines.table_move.settings import Settings, duration, size
@@ -57,7 +57,9 @@ def test_a_password_is_in_no_repr_and_no_shown_setting() -> None:
 
 def test_sqlalchemy_spellings_of_a_url_are_understood() -> None:
     for scheme in ("postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"):
-        assert parse_url(f"{scheme}://u@h:5433/d") == {"user": "u", "host": "h", "port": "5433", "dbname": "d"}
+        expected = {**BOUNDS, "user": "u", "host": "h", "port": "5433", "dbname": "d"}
+        assert parse_url(f"{scheme}://u@h:5433/d") == expected
+        assert parse_url(f"{scheme}://u@h:5433/d?connect_timeout=3") == {**expected, "connect_timeout": "3"}
     with pytest.raises(UsageProblem):
         parse_url("sqlite://")
 

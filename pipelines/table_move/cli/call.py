@@ -112,7 +112,7 @@ def conclude(
             console = Console(as_json=settings.as_json, log_format=settings.log_format, verbose=settings.verbose)
             call = prepare(settings, console)
             document["database"] = call.database.label
-            received.cancel = call.database.cancel
+            received.cancel, received.cut = call.database.cancel, call.database.cut
             with console, told_by_sqlstate():
                 document |= work(call)
         except (Exception, Signalled) as caught:
@@ -143,6 +143,7 @@ def _prepare(move: Move, demo: Demo | None, settings: Settings, console: Console
             parameters=parse_url(settings.database_url.get_secret_value()),
             schema=settings.application_schema,
             application_name=APPLICATION_NAME,
+            lock_wait=settings.lock_wait,
         )
         return Call(move=move, demo=demo, database=database, settings=settings, console=console)
     if found := libpq_variables_set():

@@ -12,6 +12,7 @@ from psycopg2 import extensions
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.lock import require_held
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.settings import Settings
 
@@ -29,6 +30,7 @@ class Attempt:
     """One run of one move in one database.
 
     owners_are_named: a person has named owners of single rows, in this call or an earlier one.
+    lock_backend: the backend that holds the lock of the move; None where nobody does, for single steps.
     """
 
     run_id: int
@@ -38,6 +40,7 @@ class Attempt:
     default_owner: str | None
     owners_are_named: bool
     watch: Watch
+    lock_backend: int | None = None
 
     @property
     def names(self) -> Names:
@@ -58,4 +61,7 @@ class Attempt:
         return self.settings.on_conflict == "keep-target"
 
     def hold_fence(self, cursor: extensions.cursor) -> None:
+        """In every writing transaction, before it writes. Raises Fenced, or ConnectionLost where the lock is gone."""
         journal.hold_fence(cursor, self.names.key, self.run_id)
+        if self.lock_backend is not None:
+            require_held(cursor, self.names.key, self.lock_backend)

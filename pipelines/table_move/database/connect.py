@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from threading import Event
 from urllib.parse import parse_qsl
 from weakref import WeakSet
 
@@ -17,6 +19,18 @@ from pipelines.table_move.errors import Blocked, ConnectionLost, MoveError, NotI
 
 # Any of these names a database to libpq; with one set and no URL it is unclear which database is meant.
 LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE")
+
+# What an operator waits at most before a server that has vanished is believed to be gone: 10 s for a new session, about
+# 25 s for an open one. Both ends look: ours would wait for ever, the server would keep locks for hours. (A connection
+# that somebody in between keeps alive without forwarding anything cannot be told from a long statement.)
+BOUNDS = {
+    "connect_timeout": "10",
+    "keepalives": "1",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
 
 # Nothing of the application's can stand before pg_catalog, row security raises instead of hiding rows, and text
 # comes and goes as UTF-8, whatever the role, the database or the environment say. Values of every type travel as text,
@@ -29,6 +43,10 @@ _PINS = (
     "SET idle_in_transaction_session_timeout = 0",
     "SET idle_session_timeout = 0",  # one of our sessions holds the lock of the move and says nothing
     "SET lock_timeout = 0",
+    "SET tcp_keepalives_idle = 10",
+    "SET tcp_keepalives_interval = 5",
+    "SET tcp_keepalives_count = 3",
+    "SET tcp_user_timeout = 25000",
     "SET client_min_messages = warning",
     "SET standard_conforming_strings = on",
     "SET DateStyle = 'ISO, YMD'",
@@ -68,13 +86,18 @@ def pin(connection: extensions.connection) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """Which database, and the schema of the application in it. `parameters` hold the password and are never shown."""
+    """Which database, and the schema of the application in it. `parameters` hold the password and are never shown.
+
+    lock_wait: seconds that a session waits for any lock where nothing else is said; 0 is without end.
+    """
 
     parameters: dict[str, str] = field(repr=False)
     schema: str = "public"
     is_demo: bool = False
     application_name: str = "table_move"
+    lock_wait: float = 0
     sessions: WeakSet[extensions.connection] = field(default_factory=WeakSet, repr=False, compare=False)
+    given_up: Event = field(default_factory=Event, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -86,27 +109,45 @@ class Database:
 
     def connect(self) -> Session:
         """A new session. Raises ConnectionLost or Blocked with the password taken out of the text."""
-        defaults = {"connect_timeout": "10", "keepalives_idle": "10", "keepalives_interval": "5"}
-        arguments = {**defaults, **self.parameters, "application_name": self.application_name}
+        if self.given_up.is_set():
+            raise ConnectionLost("The connections were cut on this side.")
+        arguments = {**self.parameters, "application_name": self.application_name}
         try:
             session = psycopg2.connect(connection_factory=Session, **arguments)
         except psycopg2.OperationalError as problem:
             raise _refused(problem, self) from None
         self.sessions.add(session)
+        if self.lock_wait:
+            session.autocommit = True  # a standby refuses to open a transaction that may write
+            _wait_for_locks(session, self.lock_wait)
+            session.autocommit = False
         return session
 
-    def cancel(self) -> None:
-        """Cancel the statements that run in any session. For another thread than theirs."""
-        for session in list(self.sessions):
-            if not session.closed:
-                with suppress(psycopg2.Error):
-                    session.cancel()
+    def cancel(self, sessions: Iterable[extensions.connection] | None = None) -> None:
+        """Cancel the statements that run in these sessions, or in any. For another thread than theirs.
+
+        A server that takes no connection for that is told nothing: the sessions are cut on this side.
+        """
+        found = [one for one in self.sessions if sessions is None or one in sessions]
+        pids = [one.get_backend_pid() for one in found if not one.closed]
+        arguments = {**self.parameters, "application_name": self.application_name, "connect_timeout": "3"}
+        try:
+            # No session.cancel(): psycopg2 holds all of Python up while it waits for a server that may have vanished.
+            with closing(psycopg2.connect(**arguments)) as other, other.cursor() as cursor:
+                cursor.execute(_CANCEL, {"pids": pids, "ourselves": self.application_name})
+        except psycopg2.Error:
+            _cut(found)
+
+    def cut(self) -> None:
+        """End every connection on this side and make none any more, for a server that answers no cancellation."""
+        self.given_up.set()
+        _cut(list(self.sessions))
 
     @contextmanager
     def session(self, *, patience: float = 0) -> Iterator[Session]:
         """A session that is closed at the end; an open transaction is rolled back.
 
-        patience: seconds to wait for any one lock; 0 is without end.
+        patience: seconds to wait for any one lock; 0 is as long as `lock_wait` says.
         """
         session = self.connect()
         try:
@@ -131,14 +172,34 @@ class Database:
             yield cursor
 
 
+def _cut(sessions: Iterable[extensions.connection]) -> None:
+    for session in sessions:
+        with suppress(OSError, psycopg2.Error), socket.fromfd(session.fileno(), 0, 0) as end:
+            end.shutdown(socket.SHUT_RDWR)
+
+
+_CANCEL = (
+    "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity"
+    " WHERE pid = ANY (%(pids)s) AND application_name = %(ourselves)s AND usename = current_user"
+)
+
+
 def be_patient(session: Session, seconds: float) -> None:
     """How long this session waits for any one lock, from its next transaction on; 0 is without end."""
-    with session, session.cursor() as cursor:
+    with session:
+        _wait_for_locks(session, seconds)
+
+
+def _wait_for_locks(session: Session, seconds: float) -> None:
+    with session.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",))
 
 
 def parse_url(url: str) -> dict[str, str]:
-    """libpq's parameters of a URL. Raises UsageProblem without repeating the URL, which may hold a password."""
+    """libpq's parameters of a URL, with BOUNDS where it has none of its own.
+
+    Raises UsageProblem without repeating the URL, which may hold a password.
+    """
     example = "Give a URL such as postgresql://USER@HOST:5432/DATABASE with --database-url or DATABASE_URL."
     if not url.strip():
         raise UsageProblem("The database URL is empty.", untouched="Nothing was read or written.", next_step=example)
@@ -150,7 +211,7 @@ def parse_url(url: str) -> dict[str, str]:
             next_step=example,
         )
     try:
-        return extensions.parse_dsn(plain)
+        return {**BOUNDS, **extensions.parse_dsn(plain)}
     except psycopg2.Error:
         named = sorted({name for name, _ in parse_qsl(plain.partition("?")[2])})
         raise UsageProblem(
@@ -173,14 +234,20 @@ def as_application(cursor: extensions.cursor, schema: str) -> None:
     cursor.execute(sql.SQL("SET LOCAL search_path = pg_catalog, {}, pg_temp").format(sql.Identifier(schema)))
 
 
+# What a server says that will take connections again.
+_PASSING = (
+    "starting up", "shutting down", "recovery mode", "not accepting", "not yet accepting", "too many",
+    "remaining connection", "administrator command", "due to timeout",
+)  # fmt: skip
+
+
 def _refused(problem: psycopg2.OperationalError, database: Database) -> MoveError:
     # libpq gives no SQLSTATE for a refused connection; FATAL is what a server says, the rest is libpq's own.
     text = str(problem).strip()
     for secret in (database.parameters.get("password"), database.parameters.get("sslpassword")):
         if secret:
             text = text.replace(secret, "…")
-    passing = "starting up" in text or "shutting down" in text or "too many" in text or "remaining connection" in text
-    kind = Blocked if "FATAL" in text and not passing else ConnectionLost
+    kind = Blocked if "FATAL" in text and not any(said in text for said in _PASSING) else ConnectionLost
     return kind(
         f"No connection to {database.label}: {text}",
         untouched="Nothing was written.",
@@ -201,7 +268,8 @@ def told_by_sqlstate() -> Iterator[None]:
         if state.startswith(("08", "57P")) or (
             not state and isinstance(problem, psycopg2.OperationalError | psycopg2.InterfaceError)
         ):
-            raise ConnectionLost(f"The connection was lost: {said}", untouched=kept, next_step=again) from problem
+            unanswered = "What was committed stays, what was not is undone: the journal knows which."
+            raise ConnectionLost(f"The connection was lost: {said}", untouched=unanswered, next_step=again) from problem
         if state in ("55P03", "57014", "25P03", "25P04"):
             raise NotInTime(
                 f"A lock or a timeout ended a statement: {said}", untouched=kept, next_step=again

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from psycopg2 import sql
+from psycopg2 import errors, sql
 
+from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.locking import locking, persist
+from pipelines.table_move.status import Milestone
 
 
 def release(attempt: Attempt) -> int:
@@ -32,25 +34,33 @@ def release(attempt: Attempt) -> int:
     return len(found)
 
 
-def restore(attempt: Attempt) -> None:
-    """Put the released foreign keys back: added without a scan, then validated if they were, under a weaker lock."""
+def restore(attempt: Attempt) -> list[str]:
+    """Put the released foreign keys back: added without a scan, then validated if they were, under a weaker lock.
+
+    Only while the old table is in charge. Whatever an attempt before this one had begun is finished. Returns the names
+    of those that cannot be validated, because rows have come that violate them: they are back, but NOT VALID.
+    """
     with attempt.database.reading() as cursor:
         cursor.execute(attempt.names.query("cutover.released"))
         released = [Released(*row) for row in cursor]
+    broken = []
     for key in released:
-        persist(attempt, lambda key=key: _add(attempt, key))
-        if key.validated:
-            persist(attempt, lambda key=key: _validate(attempt, key))
+        if not key.is_back:
+            persist(attempt, lambda key=key: _add(attempt, key))
+        if key.validated and not persist(attempt, lambda key=key: _validate(attempt, key)):
+            broken.append(key.constraint_name)
+    return broken
 
 
 class Released(NamedTuple):
-    """A foreign key that left."""
+    """A foreign key that left. is_back: it has come back, but perhaps is not validated yet."""
 
     table_name: str
     constraint_name: str
     definition: str
     comment: str | None
     validated: bool
+    is_back: bool
 
 
 def _add(attempt: Attempt, key: Released) -> None:
@@ -60,13 +70,26 @@ def _add(attempt: Attempt, key: Released) -> None:
     with locking(attempt) as cursor:
         cursor.execute(names.query("cutover.restore", table=table, constraint=constraint, definition=definition))
         attempt.hold_fence(cursor)
+        journal.require(cursor, names.key, Milestone.COPYING)
         if key.comment is not None:
             comment = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
             cursor.execute(comment.format(constraint, table, sql.Literal(key.comment)))
-        cursor.execute(names.query("cutover.forget_release"), key._asdict())
+        if not key.validated:
+            cursor.execute(names.query("cutover.forget_release"), key._asdict())
 
 
-def _validate(attempt: Attempt, key: Released) -> None:
+def _validate(attempt: Attempt, key: Released) -> bool:
+    """Whether it holds. The journal forgets it either way: it is back."""
+    names = attempt.names
     statement = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
     with locking(attempt) as cursor:
-        cursor.execute(statement.format(attempt.names.table(key.table_name), sql.Identifier(key.constraint_name)))
+        cursor.execute("SAVEPOINT validation")
+        try:
+            cursor.execute(statement.format(names.table(key.table_name), sql.Identifier(key.constraint_name)))
+            holds = True
+        except errors.ForeignKeyViolation:
+            cursor.execute("ROLLBACK TO SAVEPOINT validation")
+            holds = False
+        attempt.hold_fence(cursor)
+        cursor.execute(names.query("cutover.forget_release"), key._asdict())
+    return holds

@@ -110,9 +110,19 @@ def note_idle_run(
     return int(cursor.fetchone()[0])
 
 
-def take_over(cursor: extensions.cursor, move: str, run_id: int, **identity: object) -> None:
-    """Make this run the only one that may write, and note that earlier silent ones were interrupted."""
+def take_over(cursor: extensions.cursor, move: str, run_id: int, **identity: object) -> Milestone:
+    """Make this run the only one that may write, and note that earlier silent ones were interrupted.
+
+    Waits for the commit of whoever may write until then. Returns how far the move is committed after it.
+    """
     cursor.execute(query("journal.take_over"), {"move": move, "run_id": run_id, **identity})
+    milestone = Milestone(cursor.fetchone()[0])
+    abandon(cursor, move, run_id)
+    return milestone
+
+
+def abandon(cursor: extensions.cursor, move: str, run_id: int = 0) -> None:
+    """Note that attempts which ended without a word were interrupted; run_id is the one that is at work."""
     cursor.execute(query("journal.abandon"), {"move": move, "run_id": run_id})
 
 
@@ -125,6 +135,13 @@ def hold_fence(cursor: extensions.cursor, move: str, run_id: int) -> None:
             untouched="The open transaction was rolled back.",
             next_step="Nothing to do here: the other run goes on. `status` shows it.",
         )
+
+
+def require(cursor: extensions.cursor, move: str, milestone: Milestone) -> None:
+    """For what may be done only there, in a transaction that holds the fence. Raises Fenced elsewhere."""
+    row = load(cursor, move)
+    if row is None or row.milestone is not milestone:
+        raise _elsewhere(f"The move does not stand at {milestone}.")
 
 
 def reach(
@@ -147,10 +164,8 @@ def reach(
     }
     cursor.execute(query("journal.reach"), values)
     if cursor.rowcount != 1:
-        raise Fenced(
-            f"Run {run_id} may not move on to {milestone}: another run took over or the move stands elsewhere.",
-            untouched="The open transaction was rolled back.",
-            next_step="`status` shows where the move stands.",
+        raise _elsewhere(
+            f"Run {run_id} may not move on to {milestone}: another run took over or the move stands elsewhere."
         )
 
 
@@ -163,6 +178,14 @@ def settled(cursor: extensions.cursor, move: str) -> int | None:
 
 def note_settled(cursor: extensions.cursor, move: str, run_id: int, settled: int) -> None:
     cursor.execute(query("journal.note_settled"), {"move": move, "run_id": run_id, "settled": settled})
+
+
+def _elsewhere(happened: str) -> Fenced:
+    return Fenced(
+        happened,
+        untouched="The open transaction was rolled back.",
+        next_step="`status` shows where the move stands.",
+    )
 
 
 def enter_phase(cursor: extensions.cursor, run_id: int, phase: Phase) -> None:

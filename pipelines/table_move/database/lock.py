@@ -11,7 +11,7 @@ from psycopg2 import extensions
 
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.queries import query
-from pipelines.table_move.errors import AnotherRunActive
+from pipelines.table_move.errors import AnotherRunActive, ConnectionLost
 
 POLLED_FOR = 10.0  # seconds until another run is believed; a killed client's backend goes within two
 
@@ -27,8 +27,11 @@ def lock_key(move_key: str) -> dict[str, int]:
 
 
 @contextmanager
-def exclusive(database: Database, move_key: str, *, polled_for: float = POLLED_FOR) -> Iterator[None]:
-    """Hold the lock of a move. Raises AnotherRunActive, naming the holder, after `polled_for` seconds."""
+def exclusive(database: Database, move_key: str, *, polled_for: float = POLLED_FOR) -> Iterator[int]:
+    """Hold the lock of a move. Gives the backend that holds it; `require_held` asks whether it still does.
+
+    Raises AnotherRunActive, naming the holder, after `polled_for` seconds.
+    """
     with database.session() as session:
         session.set_session(autocommit=True)
         with session.cursor() as cursor:
@@ -37,7 +40,21 @@ def exclusive(database: Database, move_key: str, *, polled_for: float = POLLED_F
                 if time.monotonic() > deadline:
                     raise _active(holder(cursor, move_key))
                 time.sleep(0.2)
-        yield
+        yield session.info.backend_pid
+
+
+def require_held(cursor: extensions.cursor, move_key: str, backend: int) -> None:
+    """Raises ConnectionLost where this backend does not hold the lock of the move any more.
+
+    Asked behind the fence: whoever has the lock now can take over only after the transaction that asks.
+    """
+    found = holder(cursor, move_key)
+    if found is None or found["pid"] != backend:
+        raise ConnectionLost(
+            "The session that held the lock of this move was lost.",
+            untouched="What was committed stays; the open transaction was rolled back.",
+            next_step="Run the same command again: it goes on where it stopped.",
+        )
 
 
 def holder(cursor: extensions.cursor, move_key: str) -> dict[str, object] | None:

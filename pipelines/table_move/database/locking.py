@@ -11,6 +11,7 @@ import tenacity
 from psycopg2 import InterfaceError, OperationalError, errors, extensions
 
 from pipelines.table_move.database.attempt import Attempt
+from pipelines.table_move.database.commit import commit
 from pipelines.table_move.errors import NotInTime
 
 # A lock was not to be had: the transaction is gone and nothing was changed. Try again. An overrun pause is not tried
@@ -64,8 +65,9 @@ def locking(attempt: Attempt, *, deadline: float | None = None) -> Iterator[exte
             if deadline is not None:
                 _set_deadline(cursor, deadline, attempt.located.facts.server.version)
         session.set_session(autocommit=False)
-        with session, session.cursor() as cursor:
+        with session.cursor() as cursor:
             yield cursor
+        commit(attempt.database, session)
 
 
 def _set_deadline(cursor: extensions.cursor, seconds: float, version: int) -> None:

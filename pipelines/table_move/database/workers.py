@@ -24,7 +24,7 @@ def in_parallel(
 ) -> Iterator[Result]:
     """Results of `work(session, part)` as they come, at most two parts per worker in flight; a session per worker.
 
-    patience: seconds to wait for any one lock; 0 is without end.
+    patience: seconds to wait for any one lock; 0 is as long as the database's `lock_wait` says.
     The first failure stops the others: their statements are cancelled and their transactions rolled back.
     """
     with _sessions(attempt, patience) as session_of_thread, ThreadPoolExecutor(attempt.settings.workers) as executor:
@@ -60,13 +60,12 @@ class _SessionOfThread:
         if not hasattr(self._local, "session"):
             self._local.session = self._attempt.database.connect()
             self._opened.append(self._local.session)
-            be_patient(self._local.session, self._patience)
+            if self._patience:
+                be_patient(self._local.session, self._patience)
         return self._local.session
 
     def cancel(self) -> None:
-        for session in self._opened:
-            if not session.closed:
-                session.cancel()
+        self._attempt.database.cancel(self._opened)
 
     def close(self) -> None:
         for session in self._opened:

@@ -1,0 +1,147 @@
+"""A disturbed command, the same command again, and what is left: compared with the undisturbed one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+from psycopg2.extensions import parse_dsn
+
+from tests.application import Application
+from tests.conftest import empty_database
+from tests.crash import small_move
+from tests.crash.faults import Fault
+from tests.crash.final_state import differences, final_state, residue
+from tests.crash.nursery import Child, Ended, Nursery
+
+Step = tuple[str, ...] | Callable[[Application], None]
+
+RUN = (
+    "run", "--json", "--grace", "0s", "--batch-bytes", "8kB", "--workers", "1", "--lock-wait", "5s",
+    "--default-business", small_move.DEFAULT,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequence:
+    """Verbs in a row: what has happened before, undisturbed, and the command that is disturbed and then given again.
+
+    ends: the exit code of that command where nothing disturbs it.
+    """
+
+    name: str
+    prepared: tuple[Step, ...] = ()
+    disturbed: tuple[str, ...]
+    ends: int = 0
+
+
+SEQUENCES = (
+    Sequence(name="run", disturbed=RUN),
+    Sequence(name="late references", prepared=(RUN, small_move.write_late), disturbed=RUN),
+    Sequence(name="a switch that is given up", disturbed=(*RUN, "--max-write-pause", "1ms"), ends=6),
+)
+
+# How a command may end whose session or statement was taken away. Whatever it is: no bug, and the next one goes on.
+ENDINGS = {"kill": set(), "terminate": {7}, "cancel": {6, 7}}
+
+
+class Sweep:
+    """One sequence on one server: the prepared database that every trial gets a copy of, and what has to come out."""
+
+    def __init__(self, server: str, nursery: Nursery, sequence: Sequence, prepared: str, reports: str) -> None:
+        self._server, self._nursery, self._sequence, self._prepared = server, nursery, sequence, prepared
+        self._command = (*sequence.disturbed, "--report-dir", reports)
+
+    @cached_property
+    def undisturbed(self) -> tuple[dict[str, list], tuple[str, ...]]:
+        """The state that has to come out, and the points that are passed on the way there."""
+        with self.copy() as url:
+            ended = self.call(url)
+            assert ended.code == self._sequence.ends, ended.err
+            with Application(url) as application:
+                assert residue(application) == {}
+                return final_state(application), ended.points
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        return self.undisturbed[1]
+
+    def point(self, *labels: str) -> int:
+        """The number of the first point that these are in, one after the other."""
+        number = 0
+        for label in labels:
+            number = next(place for place, what in enumerate(self.points[number:], number + 1) if label in what)
+        return number
+
+    def kills(self) -> Iterator[Fault]:
+        """Every point: before each statement and commit, in the middle of each COPY, and after the last of all.
+
+        After a statement is before the next one: in between the process touches nothing.
+        """
+        for number, what in enumerate(self.points, 1):
+            yield Fault(point=number)
+            if "COPY" in what and "FROM STDIN" in what:
+                yield Fault(point=number, when="middle")
+            if what.endswith(" COMMIT"):
+                yield Fault(point=number, when="after")
+
+    def trial(self, *faults: Fault) -> list[str]:
+        """What is wrong after the command met these faults, one after the other, and was then left alone."""
+        with self.copy() as url:
+            wrong = [found for fault in faults for found in self._meet(url, fault, first=fault is faults[0])]
+            last = self.call(url)
+            if last.code != self._sequence.ends:
+                wrong.append(f"the command given again ended with {last.code}: {last.err[-1500:]}")
+            wrong += self.judge(url)
+        return [f"{', '.join(map(self._tell, faults))}: {one}" for one in wrong]
+
+    def judge(self, url: str) -> list[str]:
+        """What is not as it has to be in the end."""
+        expected, _ = self.undisturbed
+        with Application(url) as application:
+            wrong = [f"left behind: {name} ({count})" for name, count in residue(application).items()]
+            found = differences(final_state(application), expected)
+        return wrong + [f"{name}: too many {more}, missing {less}" for name, (more, less) in found.items()]
+
+    def _meet(self, url: str, fault: Fault, *, first: bool) -> Iterator[str]:
+        ended = self.call(url, fault)
+        allowed = ENDINGS[fault.action] | ({-9} if fault.action == "kill" else {self._sequence.ends})
+        if not first:
+            allowed |= {self._sequence.ends}  # a second run passes fewer points
+        if ended.code not in allowed:
+            yield f"ended with {ended.code}: {ended.err[-1500:]}"
+
+    def _tell(self, fault: Fault) -> str:
+        what = self.points[fault.point - 1] if fault.point <= len(self.points) else "?"
+        return f"{fault.action} {fault.when} {what}"
+
+    def call(self, url: str, fault: Fault | None = None) -> Ended:
+        """The disturbed command, to its end."""
+        return self.start(url, fault).wait()
+
+    def start(self, url: str, fault: Fault | None = None) -> Child:
+        return self._nursery.start(url, *self._command, fault=fault)
+
+    @contextmanager
+    def copy(self) -> Iterator[str]:
+        """A database as it was before the disturbed command."""
+        with empty_database(self._server, template=self._prepared) as url:
+            yield url
+
+
+@contextmanager
+def sweep(server: str, nursery: Nursery, sequence: Sequence, reports: str) -> Iterator[Sweep]:
+    """The prepared database of a sequence, for as many trials as are wanted."""
+    with empty_database(server) as url:
+        with Application(url) as application:
+            small_move.fill(application)
+        for step in sequence.prepared:
+            if callable(step):
+                with Application(url) as application:
+                    step(application)
+            else:
+                ended = nursery.call(url, *step, "--report-dir", reports)
+                assert ended.code == 0, ended.err
+        yield Sweep(server, nursery, sequence, parse_dsn(url)["dbname"], reports)
