@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg2
@@ -372,9 +372,8 @@ def test_while_it_works_it_is_alone_and_refuses_what_is_no_template(filled: Appl
 @ONE_VERSION
 def test_rows_that_somebody_holds_are_left_for_later(filled: Application) -> None:
     """A row of the last batch is locked while the file is in the first, and released in the next round."""
-    other = psycopg2.connect(filled.url)
     filled.execute("UPDATE stages SET stage_type = 'last' WHERE stage_name = '1'")  # behind all others
-    with slow(filled, 2, row=2):
+    with slow(filled, 2, row=2), closing(psycopg2.connect(filled.url)) as other:
         process = start("up", module="pipelines.migrations", DATABASE_URL=filled.url)
         wait_for(filled, AT_WORK.format("copy_values"))
         other.cursor().execute("SELECT FROM stages WHERE stage_name = '1' FOR UPDATE")
@@ -384,7 +383,6 @@ def test_rows_that_somebody_holds_are_left_for_later(filled: Application) -> Non
         wait_for(filled, f"SELECT count(*) = 1 FROM {missing}")
         assert process.poll() is None
         other.rollback()
-        other.close()
         process.communicate()
     assert process.returncode == 0
     assert set(types(filled).values()) == {"uuid"}
