@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 from psycopg2 import extensions
 
@@ -21,24 +19,12 @@ from pipelines.table_move.database.copy import copy
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, GateClosed, NotInTime
 from pipelines.table_move.obstacles import obstacles
+from pipelines.table_move.outcome import Outcome, conclude
 from pipelines.table_move.quality import gate
-from pipelines.table_move.quality.report import Facts, write_report
 from pipelines.table_move.quality.subjects import Standing
 from pipelines.table_move.quality.suites import Suite
 from pipelines.table_move.quality.verdict import require_open
-from pipelines.table_move.status import Milestone, Phase, State
-from pipelines.table_move.summary import Ending, summarise
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How an attempt ended: its id, its state, the summary that report and JSON show, and where the report is."""
-
-    run_id: int
-    state: State
-    summary: Mapping[str, Any]
-    report: Path
-    nothing_to_do: bool = False
+from pipelines.table_move.status import DONE, Milestone, Phase, State
 
 
 @dataclass
@@ -120,37 +106,14 @@ class Phases:
         return self._end(state, error=error)
 
     def _end(self, state: State, *, error: str | None = None) -> Outcome:
-        attempt = self.attempt
-        with attempt.database.reading() as cursor:
-            checks = journal.checks(cursor, attempt.run_id)
-            summary = summarise(
-                cursor,
-                attempt.located,
-                Ending(
-                    run_id=attempt.run_id,
-                    state=state,
-                    phase=self.phase,
-                    rows_written=self.rows_written,
-                    timings=self.timings,
-                    error=error,
-                ),
-                checks=checks,
-                settings=attempt.settings,
-                database=attempt.database,
-            )
-        with attempt.database.writing() as cursor:
-            journal.finish(
-                cursor,
-                attempt.run_id,
-                state=state,
-                phase=self.phase,
-                error=error,
-                rows_written=self.rows_written,
-                timings=self.timings,
-                summary=summary,
-            )
-        report = write_report(Facts(summary=summary, checks=checks), attempt.settings.report_dir)
-        return Outcome(run_id=attempt.run_id, state=state, summary={**summary, "report": str(report)}, report=report)
+        return conclude(
+            self.attempt,
+            state=state,
+            phase=self.phase,
+            rows_written=self.rows_written,
+            timings=self.timings,
+            error=error,
+        )
 
     def _look_again(self, cursor: extensions.cursor) -> None:
         """The tables under the locks are those of the plan, and nothing has appeared that would be in the way."""
@@ -171,7 +134,7 @@ class Phases:
         standing = Standing(
             moving=self.phase is Phase.VERIFY,
             switched=self.milestone is not Milestone.COPYING,
-            settled=self.milestone is Milestone.CONFIRMED,
+            settled=self.milestone in DONE,
             dangling_allowed=attempt.settings.allow_dangling,
         )
         rows = gate.run_suites(attempt.database, attempt.names, suites, phase=self.phase, standing=standing)

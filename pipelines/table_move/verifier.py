@@ -21,7 +21,7 @@ from pipelines.table_move.quality.verdict import counted
 from pipelines.table_move.records import CheckRow
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
-from pipelines.table_move.status import Milestone, Phase
+from pipelines.table_move.status import DONE, Milestone, Phase
 from pipelines.table_move.summary import Ending, summarise
 
 
@@ -32,7 +32,7 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
     if plan.located.facts.source is None:
         plan.require_way()
     wanted = [suite for suite in suites if settings.suite in (None, suite.subject)]
-    if plan.row is None:
+    if not plan.has_begun:
         wanted = [suite for suite in wanted if suite.subject == "source"]
         if not wanted:
             raise Blocked(
@@ -40,11 +40,11 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
                 untouched="Nothing was written.",
                 next_step="`verify --suite source` looks at the old table; `run --until verify` copies and checks.",
             )
-    milestone = plan.row.milestone if plan.row is not None else None
+    milestone = plan.row.milestone if plan.has_begun else None
     standing = Standing(
         moving=milestone in (None, Milestone.COPYING),
         switched=milestone not in (None, Milestone.COPYING),
-        settled=milestone is Milestone.CONFIRMED,
+        settled=milestone in DONE,
         dangling_allowed=settings.allow_dangling,
     )
     checks = gate.run_suites(database, plan.located.names, wanted, phase=Phase.VERIFY, standing=standing)

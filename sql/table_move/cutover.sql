@@ -11,9 +11,17 @@ LOCK TABLE {target} IN SHARE MODE NOWAIT;
 LOCK TABLE {source} IN ACCESS EXCLUSIVE MODE;
 
 -- name: freeze
--- From here the old table refuses writes, and says where to go.
-CREATE TRIGGER pipelines_frozen BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {source}
+-- From here the old table refuses writes, and says where to go. A way back that was broken off may have left the trigger
+-- there, disabled.
+CREATE OR REPLACE TRIGGER pipelines_frozen BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {source}
 FOR EACH STATEMENT EXECUTE FUNCTION pipelines.refuse_write({frozen_for});
+
+-- name: note_kept
+-- References that point to rows which are not ours already, before ours follow: going back leaves them alone.
+WITH forgotten AS (DELETE FROM pipelines.kept_reference WHERE move = {move})
+INSERT INTO pipelines.kept_reference (move, table_name, row_key, column_name, value)
+SELECT {move}, r.table_name, r.row_key, r.column_name, r.value FROM ({references}) r
+JOIN pipelines.id_map m ON m.move = {move} AND m.target_id = r.id AND NOT m.loaded WHERE m.source_id <> r.value;
 
 -- name: release
 -- A foreign key to the old table leaves.
@@ -24,6 +32,11 @@ ALTER TABLE {table} DROP CONSTRAINT {constraint};
 INSERT INTO pipelines.foreign_key (move, table_oid, table_name, constraint_name, definition, comment, validated, run_id)
 VALUES ({move}, %(table_oid)s, %(table_name)s, %(constraint_name)s, %(definition)s, %(comment)s, %(validated)s,
         %(run_id)s) ON CONFLICT DO NOTHING;
+
+-- name: is_restored
+-- Whether a constraint of that name is there.
+SELECT EXISTS (SELECT FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND k.conname = %(constraint)s);
 
 -- name: restore
 -- A foreign key comes back without a scan; VALIDATE follows on its own.

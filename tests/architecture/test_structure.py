@@ -26,10 +26,11 @@ LAYERS = (
     ("database",),
     ("quality",),
     ("obstacles", "owner_questions", "standing"),
-    ("preflight",),
+    ("preflight", "outlook"),
     ("summary",),
-    ("phases", "verifier"),
-    ("runner",),
+    ("outcome",),
+    ("phases", "way_back", "verifier"),
+    ("runner", "rollback"),
     ("console", "cli"),
 )
 

@@ -43,4 +43,8 @@ ShowContent = Annotated[
         show_default=False,
     ),
 ]
+MaxWritePause = Annotated[str | None, typer.Option("--max-write-pause", help="Longest wait of writers. [default: 30s]")]
+LockTimeout = Annotated[str | None, typer.Option("--lock-timeout", help="Longest wait for one lock. [default: 500ms]")]
+LockWait = Annotated[str | None, typer.Option("--lock-wait", help="How long to try for locks in all. [default: 1min]")]
+Yes = Annotated[bool | None, typer.Option("--yes", help="Do not ask, on a terminal.", show_default=False)]
 ReportDir = Annotated[str | None, typer.Option("--report-dir", help="Where reports go. [default: reports]")]

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from pipelines.table_move.cli.call import Call, answer
+from pipelines.table_move.cli.confirm import confirm
 from pipelines.table_move.cli.demonstration import Demo
 from pipelines.table_move.cli.options import (
     AllowDangling,
     AsJson,
     DatabaseUrl,
     DefaultBusiness,
+    LockTimeout,
+    LockWait,
     LogFormat,
+    MaxWritePause,
     OnConflict,
     Owners,
     ReportDir,
     Schema,
     Verbose,
+    Yes,
 )
-from pipelines.table_move.errors import UsageProblem
 from pipelines.table_move.spec import Move
 
 
@@ -39,23 +42,15 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
         grace: Annotated[
             str | None, typer.Option("--grace", help="How long both worlds stay readable. [default: 1s]")
         ] = None,
-        max_write_pause: Annotated[
-            str | None, typer.Option("--max-write-pause", help="Longest wait of writers. [default: 30s]")
-        ] = None,
+        max_write_pause: MaxWritePause = None,
         batch_bytes: Annotated[
             str | None, typer.Option("--batch-bytes", help="Size of a batch. [default: 4MB]")
         ] = None,
         workers: Annotated[int | None, typer.Option("--workers", help="Parallel sessions. [default: 2]")] = None,
-        lock_timeout: Annotated[
-            str | None, typer.Option("--lock-timeout", help="Longest wait for one lock. [default: 500ms]")
-        ] = None,
-        lock_wait: Annotated[
-            str | None, typer.Option("--lock-wait", help="How long to try for locks in all. [default: 1min]")
-        ] = None,
+        lock_timeout: LockTimeout = None,
+        lock_wait: LockWait = None,
         report_dir: ReportDir = None,
-        yes: Annotated[
-            bool | None, typer.Option("--yes", help="Do not ask, on a terminal.", show_default=False)
-        ] = None,
+        yes: Yes = None,
         as_json: AsJson = None,
         log_format: LogFormat = None,
         verbose: Verbose = None,
@@ -89,23 +84,10 @@ def _work(call: Call) -> Mapping[str, Any]:
 
     from pipelines.table_move import runner
 
-    if not call.settings.yes:
-        _ask(call)
+    confirm(call, "Move {rows} of {table}?")
     outcome = runner.run(call.database, call.move, call.settings, call.console, default_business=call.default_business)
     _show(call, outcome.summary, nothing_to_do=outcome.nothing_to_do)
     return outcome.summary
-
-
-def _ask(call: Call) -> None:
-    """On a terminal, a real database is named and confirmed once."""
-    if call.database.is_demo or not sys.stdin.isatty() or not sys.stderr.isatty():
-        return
-    from pipelines.table_move.standing import look
-
-    rows = look(call.database, call.move)["source_rows"]
-    where = f"{call.database.schema}.{call.move.source.table} on {call.database.label}"
-    if not typer.confirm(f"Move {rows:,} rows of {where}?", err=True):
-        raise UsageProblem("Not confirmed.", untouched="Nothing was written.", next_step="--yes skips the question.")
 
 
 def _show(call: Call, summary: Mapping[str, Any], *, nothing_to_do: bool) -> None:

@@ -38,7 +38,7 @@ def locate(cursor: extensions.cursor, move: Move, schema: str, *, source_schema:
         target=relation(cursor, schema, move.target.table),
         owners=relation(cursor, schema, move.owner.table) if move.owner is not None else None,
         references=tables,
-        foreign_keys=_foreign_keys(cursor, source),
+        foreign_keys=foreign_keys_to(cursor, source),
     )
     references = _existing(move.references, tables)
     names = Names(
@@ -126,10 +126,11 @@ def _schema_rights(cursor: extensions.cursor, schema: str) -> frozenset[str] | N
     return frozenset(right for right, held in zip(("USAGE", "CREATE"), row, strict=True) if held)
 
 
-def _foreign_keys(cursor: extensions.cursor, source: Relation | None) -> tuple[ForeignKey, ...]:
-    if source is None:
+def foreign_keys_to(cursor: extensions.cursor, table: Relation | None) -> tuple[ForeignKey, ...]:
+    """The foreign keys of any table that point to this one."""
+    if table is None:
         return ()
-    cursor.execute(query("catalog.foreign_keys"), {"oid": source.oid})
+    cursor.execute(query("catalog.foreign_keys"), {"oid": table.oid})
     return tuple(
         ForeignKey(
             table_oid=row[0],

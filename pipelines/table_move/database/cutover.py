@@ -49,6 +49,7 @@ def _switch_once(
             _lock_target(cursor, attempt)
             check()
             pause.still_within()
+            cursor.execute(names.query("cutover.note_kept"))
             written += rewire(cursor, attempt)
             cursor.execute(names.query("cutover.freeze", frozen_for=sql.Literal(names.frozen_names)))
             journal.reach(cursor, names.key, attempt.run_id, Milestone.SWITCHED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from psycopg2 import sql
+from psycopg2 import errors, sql
 
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.locking import locking, persist
@@ -32,15 +32,21 @@ def release(attempt: Attempt) -> int:
     return len(found)
 
 
-def restore(attempt: Attempt) -> None:
-    """Put the released foreign keys back: added without a scan, then validated if they were, under a weaker lock."""
+def restore(attempt: Attempt) -> list[str]:
+    """Put the released foreign keys back: added without a scan, then validated if they were, under a weaker lock.
+
+    Returns the names of those that what has been written since violates: they are back, but not validated.
+    """
     with attempt.database.reading() as cursor:
         cursor.execute(attempt.names.query("cutover.released"))
         released = [Released(*row) for row in cursor]
+    violated = []
     for key in released:
         persist(attempt, lambda key=key: _add(attempt, key))
-        if key.validated:
-            persist(attempt, lambda key=key: _validate(attempt, key))
+        if key.validated and not persist(attempt, lambda key=key: _validate(attempt, key)):
+            violated.append(key.constraint_name)
+        persist(attempt, lambda key=key: _forget(attempt, key))
+    return violated
 
 
 class Released(NamedTuple):
@@ -58,15 +64,29 @@ def _add(attempt: Attempt, key: Released) -> None:
     table, constraint = names.table(key.table_name), sql.Identifier(key.constraint_name)
     definition = sql.SQL(key.definition.removesuffix(" NOT VALID"))
     with locking(attempt) as cursor:
-        cursor.execute(names.query("cutover.restore", table=table, constraint=constraint, definition=definition))
         attempt.hold_fence(cursor)
+        there = {"schema": names.schema, "table": key.table_name, "constraint": key.constraint_name}
+        cursor.execute(names.query("cutover.is_restored"), there)
+        if cursor.fetchone()[0]:
+            return  # by an attempt that was broken off
+        cursor.execute(names.query("cutover.restore", table=table, constraint=constraint, definition=definition))
         if key.comment is not None:
             comment = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
             cursor.execute(comment.format(constraint, table, sql.Literal(key.comment)))
-        cursor.execute(names.query("cutover.forget_release"), key._asdict())
 
 
-def _validate(attempt: Attempt, key: Released) -> None:
+def _validate(attempt: Attempt, key: Released) -> bool:
     statement = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
+    try:
+        with locking(attempt) as cursor:
+            cursor.execute(statement.format(attempt.names.table(key.table_name), sql.Identifier(key.constraint_name)))
+    except errors.ForeignKeyViolation:
+        return False
+    return True
+
+
+def _forget(attempt: Attempt, key: Released) -> None:
+    """Last, so that whoever was broken off before does it all again."""
     with locking(attempt) as cursor:
-        cursor.execute(statement.format(attempt.names.table(key.table_name), sql.Identifier(key.constraint_name)))
+        attempt.hold_fence(cursor)
+        cursor.execute(attempt.names.query("cutover.forget_release"), key._asdict())

@@ -86,7 +86,7 @@ class Server:
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignKey:
-    """A foreign key that points to the source: from `columns` to `key_columns`. `is_owned`: its table is ours."""
+    """A foreign key from `columns` to `key_columns` of the table asked about. `is_owned`: its table is ours."""
 
     table_oid: int
     schema: str
@@ -100,6 +100,11 @@ class ForeignKey:
     owner: str
     owner_is_superuser: bool
     is_owned: bool
+
+    @property
+    def cascades(self) -> bool:
+        """Whether rows of its table go with the row that they refer to."""
+        return " ON DELETE CASCADE" in self.definition
 
 
 @dataclass(frozen=True, kw_only=True)
