@@ -24,15 +24,16 @@ def read_edits(cursor: extensions.cursor, attempt: Attempt, source_ids: Sequence
 
 
 def merge_back(cursor: extensions.cursor, attempt: Attempt, source_ids: Sequence[str]) -> tuple[int, list[str]]:
-    """Write edits into the old rows. Returns how many rows took one, and the target ids of those that refused it."""
+    """Write edits into the old rows. Returns how many went back whole, and the target ids of those that the database
+    refused."""
     as_application(cursor, attempt.names.schema)
     merged, refused = 0, []
     for at in range(0, len(source_ids), _ROWS):
         edits = [edit for edit in _batch(cursor, attempt, list(source_ids[at : at + _ROWS])) if edit.values]
-        for edit in _apply(cursor, attempt, edits):
-            refused.append(edit.target_id)
-        merged += len(edits)
-    return merged - len(refused), refused
+        not_taken = list(_apply(cursor, attempt, edits))
+        merged += sum(edit.fits for edit in edits) - sum(edit.fits for edit in not_taken)
+        refused += [edit.target_id for edit in not_taken]
+    return merged, refused
 
 
 def _batch(cursor: extensions.cursor, attempt: Attempt, source_ids: list[str]) -> Iterator[Edit]:
