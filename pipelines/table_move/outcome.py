@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database, told_by_sqlstate
 from pipelines.table_move.errors import Interrupted, MoveError, ReportNotWritten
 from pipelines.table_move.quality.report import Facts, write_report
+from pipelines.table_move.records import MoveRow
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.status import Phase, State
 from pipelines.table_move.summary import Ending, summarise
@@ -37,6 +38,31 @@ class Going(Protocol):
     attempt: Attempt
 
     def failed(self, state: State, error: str) -> Outcome: ...
+
+
+def begin_verb(attempt: Attempt, row: MoveRow, phase: Phase) -> Attempt:
+    """Take a move over that has begun, for another verb than `run`, with a row for this attempt."""
+    names, database = attempt.names, attempt.database
+    with database.writing() as cursor:
+        run_id = journal.begin(
+            cursor,
+            names.key,
+            phase=phase,
+            code_version=code_version(names.move),
+            settings=attempt.settings.shown(),
+        )
+        journal.take_over(
+            cursor,
+            names.key,
+            run_id,
+            source_schema=names.schema,
+            source_table=names.move.source.table,
+            source_oid=row.source_oid,
+            target_oid=row.target_oid,
+            mapping=row.mapping,
+            default_owner=row.default_owner,
+        )
+    return replace(attempt, run_id=run_id)
 
 
 def conclude(

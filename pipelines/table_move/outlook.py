@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from psycopg2 import extensions
 
+from pipelines.table_move import archive_files
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt, Watch
 from pipelines.table_move.database.back_names import BackNames, back_names
@@ -15,6 +17,7 @@ from pipelines.table_move.database.catalog import Located, locate, relation
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.losses import look_since
 from pipelines.table_move.database.references_back import references_due
+from pipelines.table_move.database.retired import Retired, load_retired
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, Blocker
 from pipelines.table_move.pure.back_blockers import (
@@ -37,7 +40,10 @@ NEW_WORLD = (Milestone.SWITCHED, Milestone.RETIRED, Milestone.CONFIRMED, Milesto
 
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
-    """What going back would meet. `row` is None where there is no move, `attempt` where it was not looked at."""
+    """What going back would meet. `row` is None where there is no move, `attempt` where it was not looked at.
+
+    retired, archive: what a purged table is built from, checked to the last bit.
+    """
 
     row: MoveRow | None
     last_run: RunRow | None = None
@@ -46,6 +52,8 @@ class Outlook:
     since: Since = field(default_factory=Since)
     losses: tuple[Loss, ...] = ()
     references: int = 0
+    retired: Retired | None = None
+    archive: Path | None = None
 
     @property
     def state(self) -> State:
@@ -79,7 +87,7 @@ def look_back(database: Database, move: Move, settings: Settings, watch: Watch) 
         row = journal.load(cursor, move.key_in(database.schema)) if journal.exists(cursor) else None
         if row is None:
             return Outlook(row=None)
-        located = locate(cursor, move, database.schema, source_schema=row.retired_schema)
+        located = locate(cursor, move, database.schema, row)
         blockers = tuple(_blockers(cursor, located, row))
         if blockers:
             return Outlook(row=row, blockers=blockers)
@@ -92,8 +100,26 @@ def look_back(database: Database, move: Move, settings: Settings, watch: Watch) 
             owners_are_named=False,
             watch=watch,
         )
+        retired = load_retired(cursor, move.key_in(database.schema)) if located.facts.is_purged else None
+        archive = _checked_archive(retired, attempt) if retired is not None else None
         last = journal.last_run(cursor, move.key_in(database.schema))
-        return replace(_with_losses(cursor, row, attempt), last_run=last)
+        outlook = _with_losses(cursor, row, attempt)
+        return replace(outlook, last_run=last, retired=retired, archive=archive)
+
+
+def _checked_archive(retired: Retired, attempt: Attempt) -> Path:
+    """The archive's folder. Raises Blocked where none is named, ArchiveUnusable where it is not the one."""
+    given = attempt.settings.archive
+    if given is None:
+        raise Blocked(
+            "The old table has been purged: going back needs its archive.",
+            untouched="Nothing was changed.",
+            next_step=f"It was written to {retired.folder}. Give the folder where it is now: "
+            f"{_command(attempt, '--archive', retired.folder)}",
+        )
+    place = archive_files.find(given, archive_files.folder_name(attempt.names.key, retired.manifest.run_id))
+    archive_files.check(place, retired.manifest)
+    return place
 
 
 def _with_losses(cursor: extensions.cursor, row: MoveRow, attempt: Attempt) -> Outlook:
@@ -114,7 +140,7 @@ def _blockers(cursor: extensions.cursor, located: Located, row: MoveRow) -> Iter
         yield other_table(facts.source.label, what="began with")
     if facts.target is not None and facts.target.oid != row.target_oid:
         yield other_table(facts.target.label, what="filled")
-    if row.retired_schema is not None and relation(cursor, facts.schema, move.source.table) is not None:
+    if facts.is_retired and relation(cursor, facts.schema, move.source.table) is not None:
         yield new_source(move, facts, retired_schema=row.retired_schema)
     cursor.execute(located.names.query("cutover.released"))
     tables = {table for table, *_ in cursor.fetchall()}
@@ -130,7 +156,8 @@ def require_accepted(found: tuple[Loss, ...], attempt: Attempt, *, untouched: st
     """Raises Blocked, with the complete command, where something would be lost and nobody has accepted that."""
     if not found or attempt.settings.accept_loss:
         return
-    command = accepting_command(attempt)
+    archive = [] if attempt.settings.archive is None else ["--archive", str(attempt.settings.archive)]
+    command = _command(attempt, *archive, "--accept-loss")
     problem = Blocked(
         f"Going back leaves behind what has no place in the old table: {sum(loss.count for loss in found)} things.",
         blockers=tuple(
@@ -149,8 +176,7 @@ def sentence(loss: Loss) -> str:
     return f"{loss.count} {SENTENCES[loss.kind]}: {', '.join(loss.keys[:_SHOWN])}{more}."
 
 
-def accepting_command(attempt: Attempt) -> str:
-    names = attempt.names
-    schema = [] if names.schema == "public" else ["--schema", names.schema]
-    archive = [] if attempt.settings.archive is None else ["--archive", str(attempt.settings.archive)]
-    return shlex.join(["python", "-m", f"pipelines.{names.move.name}", "rollback", *schema, *archive, "--accept-loss"])
+def _command(attempt: Attempt, *options: str) -> str:
+    """The complete call of `rollback`, but for the database's URL."""
+    schema = [] if attempt.names.schema == "public" else ["--schema", attempt.names.schema]
+    return shlex.join(["python", "-m", f"pipelines.{attempt.names.move.name}", "rollback", *schema, *options])

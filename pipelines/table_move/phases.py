@@ -16,6 +16,7 @@ from pipelines.table_move.database.catalog import locate
 from pipelines.table_move.database.catch_up import catch_up
 from pipelines.table_move.database.claims import assign_owners, build_claims, clear_claims
 from pipelines.table_move.database.copy import copy
+from pipelines.table_move.database.retired import Purged, purge
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, GateClosed, NotInTime
 from pipelines.table_move.obstacles import obstacles
@@ -37,6 +38,7 @@ class Phases:
     phase: Phase = Phase.PREFLIGHT
     rows_written: int = 0
     timings: dict[str, float] = field(default_factory=dict)
+    purged: Purged | None = None
 
     def before(self, milestone: Milestone) -> bool:
         order = list(Milestone)
@@ -94,10 +96,17 @@ class Phases:
             if self.before(Milestone.CONFIRMED):
                 with self.attempt.database.writing() as cursor:
                     journal.reach(cursor, self.attempt.names.key, self.attempt.run_id, Milestone.CONFIRMED)
-        self.milestone = Milestone.CONFIRMED
+                self.milestone = Milestone.CONFIRMED
+
+    def purge(self) -> None:
+        with self._in(Phase.PURGE):
+            self.purged = purge(self.attempt)
+            self.rows_written += self.purged.rewired
+            self.attempt = self.attempt.relocated()
+        self.milestone = Milestone.PURGED
 
     def done(self) -> Outcome:
-        return self._end(State.DONE)
+        return self._end(State.PURGED if self.milestone is Milestone.PURGED else State.DONE)
 
     def stopped(self) -> Outcome:
         return self._end(State.STOPPED)
@@ -113,14 +122,15 @@ class Phases:
             rows_written=self.rows_written,
             timings=self.timings,
             error=error,
+            more={} if self.purged is None else {"purge": self.purged.as_dict()},
         )
 
     def _look_again(self, cursor: extensions.cursor) -> None:
         """The tables under the locks are those of the plan, and nothing has appeared that would be in the way."""
         names = self.attempt.names
-        located = locate(cursor, names.move, names.schema)
-        around = look_around(cursor, located, fresh=False)
         row = journal.load(cursor, names.key)
+        located = locate(cursor, names.move, names.schema, row)
+        around = look_around(cursor, located, fresh=False)
         if found := obstacles(cursor, located, around, row, has_journal=True):
             raise Blocked(
                 "Something has appeared since the move began that stands in the way of the switch.",

@@ -11,6 +11,7 @@ from pipelines.table_move.database import census, journal
 from pipelines.table_move.database.catalog import Located, locate
 from pipelines.table_move.database.census import Question
 from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.retired import purge_blockers
 from pipelines.table_move.database.rewire import late_references
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, Blocker
@@ -83,7 +84,7 @@ def make_plan(database: Database, move: Move, settings: Settings, *, default_bus
     """Look at the database, read-only, in one snapshot."""
     assigned = owners_file(move, settings)
     with database.reading() as cursor:
-        plan = _look(cursor, move, database.schema)
+        plan = _look(cursor, move, database.schema, drop=settings.drop)
         if plan.blockers:
             return plan
         owner, problems = default_owner(cursor, plan.located, plan.row, default_business)
@@ -99,19 +100,22 @@ def make_plan(database: Database, move: Move, settings: Settings, *, default_bus
         return _resumed(cursor, plan) if plan.has_begun else _predicted(cursor, plan, question, settings)
 
 
-def _look(cursor: extensions.cursor, move: Move, schema: str) -> Plan:
-    """Tables, rights, surroundings, journal: all but the rows."""
+def _look(cursor: extensions.cursor, move: Move, schema: str, *, drop: bool) -> Plan:
+    """Tables, rights, surroundings, journal: all but the rows. drop: the old table is to be purged in the end."""
     has_journal, key = journal.exists(cursor), move.key_in(schema)
     row = journal.load(cursor, key) if has_journal else None
-    located = locate(cursor, move, schema, source_schema=row.retired_schema if row is not None else None)
+    located = locate(cursor, move, schema, row)
     begun = row if row is not None and row.has_begun else None
     around = look_around(cursor, located, fresh=begun is None)
+    found = obstacles(cursor, located, around, begun, has_journal=has_journal)
+    if drop and not found and not located.facts.is_purged:
+        found += purge_blockers(cursor, located, replace(around, dependents=()))
     return Plan(
         located=located,
         journal_exists=has_journal,
         row=row,
         last_run=journal.last_run(cursor, key) if has_journal else None,
-        blockers=tuple(obstacles(cursor, located, around, begun, has_journal=has_journal)),
+        blockers=tuple(found),
         warnings=warnings(move, located.facts, around),
     )
 

@@ -3,14 +3,10 @@ of them `run` can go forward again."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from pipelines.table_move.code_version import code_version, mapping_fingerprint
-from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Watch
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.lock import exclusive
-from pipelines.table_move.outcome import Outcome, idle, noted
+from pipelines.table_move.outcome import Outcome, begin_verb, idle, noted
 from pipelines.table_move.outlook import Outlook, look_back, require_accepted
 from pipelines.table_move.pure.losses import WentBack
 from pipelines.table_move.settings import Settings
@@ -30,8 +26,11 @@ def rollback(database: Database, move: Move, settings: Settings, watch: Watch) -
         if outlook.nothing_to_do:
             return _nothing_to_do(database, move, settings, outlook)
         require_accepted(outlook.losses, outlook.attempt, untouched="Nothing was changed.")
-        going = _open(database, move, settings, outlook)
+        attempt = begin_verb(outlook.attempt, outlook.row, Phase.ROLLBACK)
+        going = WayBack(attempt=attempt, milestone=outlook.row.milestone, went=WentBack(losses=outlook.losses))
         with noted(going):
+            if going.milestone is Milestone.PURGED:
+                going.rebuild(outlook.retired, outlook.archive)
             if going.milestone in (Milestone.RETIRED, Milestone.CONFIRMED):
                 going.return_table(outlook.row.retired_schema)
             if going.milestone is Milestone.SWITCHED:
@@ -65,28 +64,3 @@ def _nothing_to_do(database: Database, move: Move, settings: Settings, outlook: 
         return Outcome(run_id=None, state=State.NOT_STARTED, summary=summary, report=None, nothing_to_do=True)
     ending = Ending(run_id=None, state=State.ROLLED_BACK, phase=Phase.ROLLBACK, rows_written=0, timings={}, error=None)
     return idle(database, outlook.attempt.located, settings, ending, more={"rollback": told})
-
-
-def _open(database: Database, move: Move, settings: Settings, outlook: Outlook) -> WayBack:
-    """Take the move over, with a row for this attempt."""
-    key, facts = move.key_in(database.schema), outlook.attempt.located.facts
-    with database.writing() as cursor:
-        run_id = journal.begin(
-            cursor, key, phase=Phase.ROLLBACK, code_version=code_version(move), settings=settings.shown()
-        )
-        journal.take_over(
-            cursor,
-            key,
-            run_id,
-            source_schema=database.schema,
-            source_table=move.source.table,
-            source_oid=facts.source.oid,
-            target_oid=facts.target.oid,
-            mapping=mapping_fingerprint(move),
-            default_owner=outlook.row.default_owner,
-        )
-    return WayBack(
-        attempt=replace(outlook.attempt, run_id=run_id),
-        milestone=outlook.row.milestone,
-        went=WentBack(losses=outlook.losses),
-    )

@@ -30,7 +30,7 @@ def run(
         watch.phase(Phase.PREFLIGHT)
         plan = make_plan(database, move, settings, default_business=default_business)
         plan.require_way()
-        if plan.nothing_to_do:
+        if plan.nothing_to_do and not (settings.drop and plan.row.milestone is Milestone.CONFIRMED):
             return _nothing_to_do(database, settings, plan)
         going = open_attempt(database, move, settings, watch, plan, suites)
         with noted(going):
@@ -46,6 +46,8 @@ def run(
                 going.grace()
                 going.retire()
             going.confirm()
+            if settings.drop and going.before(Milestone.PURGED):
+                going.purge()
             return going.done()
 
 

@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     on_conflict: Literal["stop", "keep-target"] = "stop"
     allow_dangling: bool = False
     accept_loss: bool = False
+    archive: Path | None = None
+    drop: bool = False
     until: Literal["copy", "verify"] | None = None
     grace: Seconds = Field("1s", validate_default=True)
     max_write_pause: Seconds = Field("30s", validate_default=True)
@@ -66,7 +68,6 @@ class Settings(BaseSettings):
     verbose: bool = Field(False, exclude=True)
     yes: bool = Field(False, exclude=True)
     dry_run: bool = Field(False, exclude=True)
-    archive: Path | None = None
     suite: Literal[SUBJECTS] | None = Field(None, exclude=True)
     run: int | None = Field(None, exclude=True)
     open: bool = Field(False, exclude=True)

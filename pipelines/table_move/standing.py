@@ -24,8 +24,9 @@ def look(database: Database, move: Move) -> dict[str, Any]:
     key = move.key_in(database.schema)
     with database.reading() as cursor:
         row = journal.load(cursor, key) if journal.exists(cursor) else None
-        located = locate(cursor, move, database.schema, source_schema=row.retired_schema if row is not None else None)
-        if located.facts.source is None or located.facts.target is None:
+        located = locate(cursor, move, database.schema, row)
+        facts = located.facts
+        if facts.target is None or (facts.source is None and not facts.is_purged):
             raise Blocked(
                 f"There is no {database.schema}.{move.source.table} and {move.target.table} to look at.",
                 untouched="Nothing was written.",

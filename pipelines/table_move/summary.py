@@ -46,6 +46,7 @@ def summarise(
     names = located.names
     row = journal.load(cursor, names.key) if journal.exists(cursor) else None
     last = None if row is None or ending.run_id is None else journal.last_run(cursor, names.key, ending.run_id)
+    source = located.facts.source
     begun = row is not None and row.has_begun
     references, by_column, by_owner = (
         census.references_in_detail(cursor, names) if begun else (ReferenceCounts(), [], {})
@@ -63,6 +64,7 @@ def summarise(
         "gate": asdict(counted(newest(checks))),
         "write_pause_ms": None if row is None or row.write_pause_ms is None else round(row.write_pause_ms, 1),
         "retired_schema": None if row is None else row.retired_schema,
+        "old_bytes": None if source is None else source.heap_bytes + source.toast_bytes,
         "milestone": None if row is None else row.milestone,
         "decisions": census.rows_to_decide(cursor, names, references) if begun else {},
         "owners": census.owner_counts(cursor, names) if begun and names.move.owner is not None else [],

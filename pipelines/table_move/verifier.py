@@ -30,7 +30,7 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
     suites = read_suites(move.suites)
     plan = make_plan(database, move, settings, default_business=None)
     if plan.located.facts.source is None:
-        plan.require_way()
+        plan.require_way()  # a purged one is not missed
     wanted = [suite for suite in suites if settings.suite in (None, suite.subject)]
     if not plan.has_begun:
         wanted = [suite for suite in wanted if suite.subject == "source"]
@@ -40,6 +40,8 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
                 untouched="Nothing was written.",
                 next_step="`verify --suite source` looks at the old table; `run --until verify` copies and checks.",
             )
+    if plan.located.facts.is_purged:
+        wanted = [suite for suite in wanted if suite.subject != "source"]
     milestone = plan.row.milestone if plan.has_begun else None
     standing = Standing(
         moving=milestone in (None, Milestone.COPYING),
@@ -94,7 +96,7 @@ def past_runs(database: Database, move: Move) -> list[dict[str, Any]]:
 
 def _names(cursor: extensions.cursor, database: Database, move: Move) -> Names:
     row = journal.load(cursor, move.key_in(database.schema))
-    located = locate(cursor, move, database.schema, source_schema=row.retired_schema if row is not None else None)
+    located = locate(cursor, move, database.schema, row)
     if located.facts.source is None or located.facts.target is None:
         raise Blocked(
             "The texts cannot be shown: the tables are not there any more.",

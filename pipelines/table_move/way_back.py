@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from pipelines.table_move.database import foreign_keys, going_back, journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.claims import clear_claims
 from pipelines.table_move.database.removal import remove
+from pipelines.table_move.database.retired import Retired, rebuild
 from pipelines.table_move.outcome import Outcome, conclude
 from pipelines.table_move.outlook import require_accepted
 from pipelines.table_move.pure.losses import Loss, WentBack
@@ -34,9 +36,13 @@ class WayBack:
     def return_table(self, retired_schema: str) -> None:
         with self._in("the old table returns"):
             going_back.return_table(self.attempt, retired_schema)
-            located = self.attempt.located
-            home = replace(located, names=replace(located.names, source_schema=located.names.schema))
-            self.attempt = replace(self.attempt, located=home)
+            self.attempt = self.attempt.relocated()
+        self.milestone = Milestone.SWITCHED
+
+    def rebuild(self, retired: Retired, archive: Path) -> None:
+        with self._in("the old table is built from its archive"):
+            rebuild(self.attempt, retired, archive)
+            self.attempt = self.attempt.relocated()
         self.milestone = Milestone.SWITCHED
 
     def switch_back(self) -> None:

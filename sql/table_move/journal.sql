@@ -162,6 +162,16 @@ CREATE TABLE pipelines.foreign_key (
 );
 COMMENT ON TABLE pipelines.foreign_key IS 'Foreign keys to the old table that the cutover took away, to be put back.';
 
+CREATE TABLE pipelines.retired_table (
+    move        text PRIMARY KEY,
+    run_id      bigint NOT NULL,
+    description jsonb NOT NULL,
+    archive     jsonb NOT NULL,
+    purged_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE pipelines.retired_table IS 'A purged table: description is what it is built from again, archive what '
+    'its archive has to be, to the last bit.';
+
 CREATE FUNCTION pipelines.refuse_write() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION 'table % is frozen: its rows live in % now', TG_TABLE_NAME, TG_ARGV[0]

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "pipelines"
 MOVES = ("pipelines.templates", "pipelines.default_templates")
 LAYERS = (
     ("spec", "errors", "status", "signals"),
-    ("records", "settings", "pure"),
+    ("records", "settings", "pure", "archive_files"),
     ("code_version",),
     ("database",),
     ("quality",),
@@ -30,7 +30,7 @@ LAYERS = (
     ("summary",),
     ("outcome",),
     ("phases", "way_back", "verifier"),
-    ("runner", "rollback"),
+    ("runner", "rollback", "purger"),
     ("console", "cli"),
 )
 

@@ -33,6 +33,9 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     def rollback(
         database_url: DatabaseUrl = None,
         schema: Schema = None,
+        archive: Annotated[
+            str | None, typer.Option("--archive", help="After a purge: the folder of the archive.", metavar="DIR")
+        ] = None,
         dry_run: Annotated[
             bool | None,
             typer.Option("--dry-run", help="Only show what would go back and what would be lost.", show_default=False),
@@ -58,6 +61,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
         options = {
             "database_url": database_url,
             "schema": schema,
+            "archive": archive,
             "dry_run": dry_run,
             "accept_loss": accept_loss,
             "max_write_pause": max_write_pause,

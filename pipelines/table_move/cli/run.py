@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from pipelines.table_move.cli.confirm import confirm
 from pipelines.table_move.cli.demonstration import Demo
 from pipelines.table_move.cli.options import (
     AllowDangling,
+    Archive,
     AsJson,
     DatabaseUrl,
     DefaultBusiness,
@@ -38,6 +40,11 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
         owners: Owners = None,
         on_conflict: OnConflict = None,
         allow_dangling: AllowDangling = None,
+        drop: Annotated[
+            bool | None,
+            typer.Option("--drop", help="Purge the old table in the same run, after `confirm`.", show_default=False),
+        ] = None,
+        archive: Archive = None,
         until: Annotated[str | None, typer.Option("--until", help="copy or verify: stop there, exit 0.")] = None,
         grace: Annotated[
             str | None, typer.Option("--grace", help="How long both worlds stay readable. [default: 1s]")
@@ -63,6 +70,8 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
             "owners": owners,
             "on_conflict": on_conflict,
             "allow_dangling": allow_dangling,
+            "drop": drop,
+            "archive": archive,
             "until": until,
             "grace": grace,
             "max_write_pause": max_write_pause,
@@ -108,6 +117,20 @@ def _show(call: Call, summary: Mapping[str, Any], *, nothing_to_do: bool) -> Non
     if not nothing_to_do:
         rows.insert(-2, ("checks passed", f"{gate['passed']:,}", failed))
     call.console.table(f"Run {summary['run_id']}: {summary['state']}", rows)
-    if summary["retired_schema"]:
-        call.console.line(f"The old table is kept as {summary['retired_schema']}.{call.move.source.table}.")
     call.console.line(f"Report: {summary['report']}")
+    for line in _afterwards(call, summary):
+        call.console.line(line)
+
+
+def _afterwards(call: Call, summary: Mapping[str, Any]) -> Iterator[str]:
+    """What is left of the old table, and the ways to go from here."""
+    command = f"python -m pipelines.{call.move.name}"
+    schema = "" if call.database.schema == "public" else f" --schema {shlex.quote(call.database.schema)}"
+    if summary["retired_schema"]:
+        size = (summary["old_bytes"] or 0) / 1024**2
+        yield f"The old table is kept as {summary['retired_schema']}.{call.move.source.table} ({size:,.1f} MB)."
+        yield f"To go back: {command} rollback{schema}"
+        yield f"To drop it for good, with an archive: {command} purge --yes{schema}"
+    if purge := summary.get("purge"):
+        yield f"The old table is dropped; its archive is {purge['archive']} ({purge['rows']:,} rows)."
+        yield f"To go back: {command} rollback{schema} --archive {shlex.quote(purge['archive'])}"

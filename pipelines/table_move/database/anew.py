@@ -9,7 +9,16 @@ from pipelines.table_move.database.queries import query
 from pipelines.table_move.errors import Fenced
 from pipelines.table_move.status import Milestone
 
-_FORGOTTEN = ("id_map", "batch", "rejected", "reference_change", "kept_reference", "candidate", "claim")
+_FORGOTTEN = (
+    "id_map",
+    "batch",
+    "rejected",
+    "reference_change",
+    "kept_reference",
+    "retired_table",
+    "candidate",
+    "claim",
+)
 
 
 def begin_anew(cursor: extensions.cursor, move: str, run_id: int, **identity: object) -> None:

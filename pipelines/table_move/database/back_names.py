@@ -40,11 +40,17 @@ def back_names(cursor: extensions.cursor, located: Located, *, switched: bool) -
         "as_uuid": query("rollback.as_uuid", is_uuid=is_uuid),
         "columns": _columns(located, keys),
         "filled": _filled(cursor, located),
-        "source_key_is_text": sql.Literal(located.facts.source.columns[names.move.source.key].type != "uuid"),
+        "source_key_is_text": sql.Literal(_source_key_is_text(located)),
     }
     parts["back"] = names.query("rollback.back", **parts)
     parts["referred"] = _referred(names, keys, parts["as_uuid"])
     return BackNames(names=names, switched=switched, parts=parts)
+
+
+def _source_key_is_text(located: Located) -> bool:
+    """Of a purged table it is not known any more; references to a key that is a uuid have never changed their type."""
+    source = located.facts.source
+    return source is None or source.columns[located.names.move.source.key].type != "uuid"
 
 
 def _columns(located: Located, keys: Sequence[ForeignKey]) -> sql.Composable:

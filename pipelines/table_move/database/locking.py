@@ -45,7 +45,7 @@ def persist(attempt: Attempt, once: Callable[[], Result], *, untouched: str = OL
 
 def _in_the_way(attempt: Attempt) -> str:
     facts = attempt.located.facts
-    oids = [facts.source.oid, facts.target.oid, *(table.oid for table in facts.references.values() if table)]
+    oids = [table.oid for table in (facts.source, facts.target, *facts.references.values()) if table is not None]
     with attempt.database.reading() as cursor:
         cursor.execute(
             attempt.names.query("cutover.blockers"), {"oids": oids, "ourselves": attempt.database.application_name}

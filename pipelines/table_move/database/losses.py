@@ -25,10 +25,15 @@ def look_since(cursor: extensions.cursor, attempt: Attempt, back: BackNames) -> 
         cursor.execute(back.query("rollback.deleted_rows"))
         deleted = tuple(Deleted(*row) for row in cursor)
         created = _keys(cursor, back, "rollback.created_rows")
-        unfit = tuple(edit.target_id for edit in read_edits(cursor, attempt, found.edits) if not edit.fits)
+        unfit = () if back.names.is_purged else _unfit(cursor, attempt, found)
         found = Since(**{**found.__dict__, "deleted": deleted, "created": created, "unfit": unfit})
     cursor.execute("SET LOCAL enable_nestloop = on; SET LOCAL enable_mergejoin = on")
     return found
+
+
+def _unfit(cursor: extensions.cursor, attempt: Attempt, found: Since) -> tuple[str, ...]:
+    """The edits that have no place. Of a purged table this shows when it has been built again."""
+    return tuple(edit.target_id for edit in read_edits(cursor, attempt, found.edits) if not edit.fits)
 
 
 def _keys(cursor: extensions.cursor, back: BackNames, name: str) -> tuple[str, ...]:

@@ -109,7 +109,10 @@ class ForeignKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """The tables of a move and the server. A table that is missing is None, and so are the rights on a schema."""
+    """The tables of a move and the server. A table that is missing is None, and so are the rights on a schema.
+
+    is_purged: the source has been dropped for good, and is not missed.
+    """
 
     server: Server
     schema: str
@@ -119,6 +122,7 @@ class Facts:
     owners: Relation | None
     references: Mapping[str, Relation | None]
     foreign_keys: tuple[ForeignKey, ...]
+    is_purged: bool = False
 
     @property
     def tables(self) -> tuple[Relation, ...]:
@@ -133,4 +137,4 @@ class Facts:
     @property
     def is_retired(self) -> bool:
         """The source has left the application's schema: what could stop that no longer can."""
-        return self.source is not None and self.source.schema != self.schema
+        return self.is_purged or (self.source is not None and self.source.schema != self.schema)

@@ -28,6 +28,7 @@ _PHASES = {
     "grace": "leave both worlds readable for a moment",
     "retire": "take the old table out of the application's schema",
     "confirm": "follow late references, check the committed result",
+    "purge": "archive the old table, prove the archive, drop the table",
     "rollback": "bring the old world back",
 }
 _OWNERS_SHOWN = 200
@@ -36,6 +37,7 @@ _VERDICTS = {
     "done": ("good", "Done. Every row has its place, every reference follows, the old table is retired."),
     "stopped": ("bad", "Stopped. The old table is kept."),
     "paused": ("busy", "Stopped where it was told to. The old table is in charge; running again goes on from there."),
+    "purged": ("good", "Done and purged. The old table is dropped; its archive has been proven."),
     "rolled_back": ("good", "Rolled back. The old table is in charge again, with its data and its references."),
     "interrupted": ("bad", "Interrupted. What was committed stays; running again goes on from there."),
     "running": ("busy", "Under way."),
@@ -136,6 +138,11 @@ def _go_on(summary: Mapping[str, Any]) -> tuple[str, str, str]:
             "The old table is kept, whole and frozen. The checks can be asked again at any time:",
             f"{command} verify",
         ),
+        "purged": (
+            "Nothing is left to do.",
+            "The old table is dropped, and its archive proven. The checks can be asked again at any time:",
+            f"{command} verify",
+        ),
         "rolled_back": ("Yes.", "The old world is in force. A new run begins anew:", run),
         "checked": ("Yes.", "No critical check failed.", run),
         "paused": ("Yes.", "It stopped where it was told to, and every critical check that ran has passed.", run),
@@ -161,6 +168,8 @@ def _go_back(summary: Mapping[str, Any]) -> str:
     command = f"{summary.get('command', 'python -m …')} rollback"
     if milestone == "copying":
         return f"The old table is in charge and nothing needs the copied rows. `{command}` removes them."
+    if milestone == "purged":
+        return f"The old table is dropped. Its archive brings it back: `{command} --archive DIR`."
     place = f"{summary['retired_schema'] or 'its schema'}.{summary['source_table']}"
     return (
         f"The old table is kept as {place}, whole and with its data; what every changed reference held before stands "
