@@ -26,6 +26,7 @@ from pipelines.table_move.pure.back_blockers import (
     foreign_key_owners,
     new_source,
     other_table,
+    rights_on_old_rows,
 )
 from pipelines.table_move.pure.losses import SENTENCES, Loss, Since, WentBack, losses
 from pipelines.table_move.records import MoveRow, RunRow, state_of
@@ -142,6 +143,7 @@ def _blockers(cursor: extensions.cursor, located: Located, row: MoveRow) -> Iter
         yield other_table(facts.target.label, what="filled")
     if facts.is_retired and relation(cursor, facts.schema, move.source.table) is not None:
         yield new_source(move, facts, retired_schema=row.retired_schema)
+    yield from rights_on_old_rows(facts)
     cursor.execute(located.names.query("cutover.released"))
     tables = {table for table, *_ in cursor.fetchall()}
     yield from foreign_key_owners(facts, (relation(cursor, facts.schema, table) for table in sorted(tables)))

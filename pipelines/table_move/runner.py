@@ -68,7 +68,7 @@ def open_attempt(
             run_id,
             source_schema=database.schema,
             source_table=move.source.table,
-            source_oid=facts.source.oid,
+            source_oid=facts.source.oid if facts.source is not None else plan.row.source_oid,
             target_oid=facts.target.oid,
             mapping=mapping_fingerprint(move),
             default_owner=plan.default_owner,

@@ -109,9 +109,8 @@ class Names:
 
     def _stand_in(self) -> sql.Composable:
         source = self.move.source
-        others = (
-            sql.SQL("NULL::text AS {}").format(sql.Identifier(name)) for name in (*source.columns, *source.not_carried)
-        )
+        named = dict.fromkeys((*source.columns, *source.not_carried))
+        others = (sql.SQL("NULL::text AS {}").format(sql.Identifier(name)) for name in named)
         columns = [sql.SQL("m.source_id AS {}").format(sql.Identifier(source.key)), *others]
         return query("purge.source_stand_in", columns=sql.SQL(", ").join(columns), move=sql.Literal(self.key))
 

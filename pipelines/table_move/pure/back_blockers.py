@@ -38,6 +38,19 @@ def foreign_key_owners(facts: Facts, tables: Iterable[Relation | None]) -> Itera
             )
 
 
+def rights_on_old_rows(facts: Facts) -> Iterator[Blocker]:
+    """Edits and deletions go into the old rows; an owner may have taken these rights from itself."""
+    source = facts.source
+    for right in ("UPDATE", "DELETE"):
+        if source is not None and source.is_owned and right not in source.rights:
+            user = facts.server.user
+            yield Blocker(
+                code="missing_right",
+                message=f"{user} may not {right} on {source.label}, where edits and deletions go back to.",
+                remedy=f"GRANT {right} ON {source.sql} TO {quoted(user)};",
+            )
+
+
 def new_source(move: Move, facts: Facts, *, retired_schema: str | None) -> Blocker:
     place = f"the old one is retired in {retired_schema}" if retired_schema else "the old one has been purged"
     table = move.source.table
