@@ -182,6 +182,8 @@ BEGIN
             jsonb_build_object('accept_loss', accept_loss), changed + removed);
     DELETE FROM pipelines.id_map WHERE move = this_move;
     DELETE FROM pipelines.reference_change WHERE move = this_move;
+    DELETE FROM pipelines.kept_reference WHERE move = this_move;
+    DELETE FROM pipelines.retired_table WHERE move = this_move;
     DELETE FROM pipelines.foreign_key WHERE move = this_move;
     DELETE FROM pipelines.rejected WHERE move = this_move;
     DELETE FROM pipelines.batch WHERE move = this_move;

@@ -176,6 +176,7 @@ BEGIN
             PRIMARY KEY (source_id, move, owner_id),  -- what differs most comes first: comparing is most of an insertion
             UNIQUE (target_id, move)
         );
+        CREATE INDEX id_map_found ON pipelines.id_map (target_id) WHERE NOT loaded;
         COMMENT ON TABLE pipelines.id_map IS
             'One row per source row and owner. loaded: the target row is one that this move inserted. kept_target: it differs '
             'from the source row, and somebody decided that it stays.';
@@ -202,6 +203,17 @@ BEGIN
             run_id      bigint NOT NULL
         );
         CREATE INDEX reference_change_move ON pipelines.reference_change (move);
+
+        CREATE TABLE pipelines.kept_reference (
+            move        text NOT NULL,
+            table_name  text NOT NULL,
+            row_key     text NOT NULL,
+            column_name text NOT NULL,
+            value       text NOT NULL
+        );
+        CREATE INDEX kept_reference_move ON pipelines.kept_reference (move);
+        COMMENT ON TABLE pipelines.kept_reference IS
+            'References that pointed to adopted or already present rows before the switch: going back leaves them alone.';
 
         CREATE TABLE pipelines.check_result (
             run_id           bigint NOT NULL,
@@ -267,6 +279,16 @@ BEGIN
             PRIMARY KEY (move, table_oid, constraint_name)
         );
         COMMENT ON TABLE pipelines.foreign_key IS 'Foreign keys to the old table that the cutover took away, to be put back.';
+
+        CREATE TABLE pipelines.retired_table (
+            move        text PRIMARY KEY,
+            run_id      bigint NOT NULL,
+            description jsonb NOT NULL,
+            archive     jsonb NOT NULL,
+            purged_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+        );
+        COMMENT ON TABLE pipelines.retired_table IS 'A purged table: description is what it is built from again, archive what '
+            'its archive has to be, to the last bit.';
 
         CREATE FUNCTION pipelines.refuse_write() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
         BEGIN
@@ -565,6 +587,12 @@ BEGIN
     END IF;
 
     -- 8. The references follow, with their pre-images kept. Our own output is never mapped again.
+    IF had_rows THEN
+        INSERT INTO pipelines.kept_reference (move, table_name, row_key, column_name, value)
+        SELECT this_move, 'stages', r.row_key, r.column_name, r.value
+        FROM pg_temp.reference r JOIN pipelines.id_map i ON i.move = this_move AND i.target_id = r.id AND NOT i.loaded
+        WHERE i.source_id <> r.value;
+    END IF;
     INSERT INTO pipelines.reference_change (move, table_name, row_key, column_name, old_value, new_value, run_id)
     SELECT this_move, 'stages', r.row_key, r.column_name, r.value, i.target_id::text, this_run
     FROM pg_temp.reference r JOIN pipelines.id_map i

@@ -18,6 +18,10 @@ DO $$ BEGIN EXECUTE format('GRANT CREATE, TEMPORARY ON DATABASE %I TO mover', cu
 GRANT CREATE ON SCHEMA public TO mover;
 ALTER TABLE prompt_templates OWNER TO mover;
 
+-- rollback: what run needs; edits and deletions go into the old table, which mover owns. Foreign keys that left come back,
+-- which is for the owner of the referencing table. purge: the ownership of the old table; rollback --archive makes it anew.
+-- Where the owner, a role in its grants, or a schema of its types is another one, mover has to be a member of that role.
+
 -- Where a default of the new table asks a sequence: GRANT USAGE ON SEQUENCE … TO mover. Where row security is on, the
 -- role must own the table or have BYPASSRLS; nothing is moved by a role that might not see every row.
 

@@ -20,6 +20,12 @@ DEFAULT_TEMPLATES = Move(
         owner=None,
         columns=("template_type", "content", "variables", "metadata"),
         carried=(("template_type", "template_type"), ("content", "template_text"), ("metadata", "metadata")),
+        back=(
+            ("template_type", "template_type"),
+            ("content", "template_text"),
+            ("variables", "variables"),
+            ("metadata", "metadata"),
+        ),
     ),
     owner=None,
     references=(),

@@ -3,6 +3,7 @@
 MoveError
 ├── UsageProblem          2   the call cannot be understood
 ├── Blocked               3   something has to be put right first
+│   └── ArchiveUnusable   3   an archive cannot be written, or is not what the journal says
 ├── GateClosed            4   the checks said no; the old table is kept
 ├── AnotherRunActive      5   one run at a time
 ├── NotInTime             6   a lock or the write pause was not to be had
@@ -56,6 +57,10 @@ class Blocked(MoveError):
     def __init__(self, happened: str, *, blockers: tuple[Blocker, ...] = (), untouched: str = "", next_step: str = ""):
         super().__init__(happened, untouched=untouched, next_step=next_step)
         self.blockers = blockers
+
+
+class ArchiveUnusable(Blocked):
+    """An archive that cannot be written, or is not what the journal says."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,14 +65,14 @@ def _resume_blockers(cursor: extensions.cursor, located: Located, row: MoveRow) 
                 remedy="Put the table back that the move began with, then run again.",
             )
         )
-    if row.retired_schema is not None:
+    if located.facts.is_retired:
         again = relation(cursor, schema, move.source.table)
         if again is not None:
+            place = "purged" if located.facts.is_purged else f"retired in {row.retired_schema}"
             found.append(
                 Blocker(
                     code="new_source",
-                    message=f"A new {schema}.{move.source.table} has appeared; the old one is retired "
-                    f"in {row.retired_schema}.",
+                    message=f"A new {schema}.{move.source.table} has appeared; the old one is {place}.",
                     remedy="Rename the new table away, then run again.",
                 )
             )

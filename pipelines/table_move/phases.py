@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from psycopg2 import Error, extensions
 
@@ -19,30 +17,19 @@ from pipelines.table_move.database.catalog import locate
 from pipelines.table_move.database.catch_up import catch_up, untouch
 from pipelines.table_move.database.claims import assign_owners, build_claims, clear_claims
 from pipelines.table_move.database.copy import copy, is_untouched
+from pipelines.table_move.database.retired import Purged, purge
 from pipelines.table_move.database.rewire import plan_changes
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, GateClosed, MoveError, NotInTime
 from pipelines.table_move.obstacles import obstacles
+from pipelines.table_move.outcome import Outcome, conclude
 from pipelines.table_move.quality import gate
-from pipelines.table_move.quality.report import Facts, write_report
 from pipelines.table_move.quality.subjects import Standing
 from pipelines.table_move.quality.suites import Suite
 from pipelines.table_move.quality.verdict import require_open
-from pipelines.table_move.status import Milestone, Phase, State
-from pipelines.table_move.summary import Ending, summarise
+from pipelines.table_move.status import DONE, Milestone, Phase, State
 
 BRIEFLY = 5.0  # seconds that an attempt which has failed still tries for locks
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How an attempt ended: its id, its state, the summary that report and JSON show, and where the report is."""
-
-    run_id: int
-    state: State
-    summary: Mapping[str, Any]
-    report: Path
-    nothing_to_do: bool = False
 
 
 @dataclass
@@ -60,6 +47,7 @@ class Phases:
     settled: int | None = None
     timings: dict[str, float] = field(default_factory=dict)
     remark: str = ""  # what is not as it was, for the one who reads why the attempt ended
+    purged: Purged | None = None
 
     def before(self, milestone: Milestone) -> bool:
         order = list(Milestone)
@@ -126,10 +114,17 @@ class Phases:
             if self.before(Milestone.CONFIRMED):
                 with self.attempt.database.writing() as cursor:
                     journal.reach(cursor, self.attempt.names.key, self.attempt.run_id, Milestone.CONFIRMED)
-        self.milestone = Milestone.CONFIRMED
+                self.milestone = Milestone.CONFIRMED
+
+    def purge(self) -> None:
+        with self._in(Phase.PURGE):
+            self.purged = purge(self.attempt)
+            self.rows_written += self.purged.rewired
+            self.attempt = self.attempt.relocated()
+        self.milestone = Milestone.PURGED
 
     def done(self) -> Outcome:
-        return self._end(State.DONE)
+        return self._end(State.PURGED if self.milestone is Milestone.PURGED else State.DONE)
 
     def stopped(self) -> Outcome:
         self._bring_foreign_keys_back()
@@ -153,44 +148,22 @@ class Phases:
             self.remark = f"Foreign keys came back NOT VALID, because rows violate them: {', '.join(broken)}."
 
     def _end(self, state: State, *, error: str | None = None) -> Outcome:
-        attempt = self.attempt
-        with attempt.database.reading() as cursor:
-            checks = journal.checks(cursor, attempt.run_id)
-            summary = summarise(
-                cursor,
-                attempt.located,
-                Ending(
-                    run_id=attempt.run_id,
-                    state=state,
-                    phase=self.phase,
-                    rows_written=self.rows_written,
-                    timings=self.timings,
-                    error=error,
-                ),
-                checks=checks,
-                settings=attempt.settings,
-                database=attempt.database,
-            )
-        with attempt.database.writing() as cursor:
-            journal.finish(
-                cursor,
-                attempt.run_id,
-                state=state,
-                phase=self.phase,
-                error=error,
-                rows_written=self.rows_written,
-                timings=self.timings,
-                summary=summary,
-            )
-        report = write_report(Facts(summary=summary, checks=checks), attempt.settings.report_dir)
-        return Outcome(run_id=attempt.run_id, state=state, summary={**summary, "report": str(report)}, report=report)
+        return conclude(
+            self.attempt,
+            state=state,
+            phase=self.phase,
+            rows_written=self.rows_written,
+            timings=self.timings,
+            error=error,
+            more={} if self.purged is None else {"purge": self.purged.as_dict()},
+        )
 
     def _look_again(self, cursor: extensions.cursor) -> None:
         """The tables under the locks are those of the plan, and nothing has appeared that would be in the way."""
         names = self.attempt.names
-        located = locate(cursor, names.move, names.schema)
-        around = look_around(cursor, located, fresh=False)
         row = journal.load(cursor, names.key)
+        located = locate(cursor, names.move, names.schema, row)
+        around = look_around(cursor, located, fresh=False)
         if found := obstacles(cursor, located, around, row, has_journal=True):
             raise Blocked(
                 "Something has appeared since the move began that stands in the way of the switch.",
@@ -206,7 +179,7 @@ class Phases:
             settled_until=self.settled if self.phase is Phase.VERIFY else None,
             touched=self.phase is Phase.CUTOVER,
             switched=self.milestone is not Milestone.COPYING,
-            settled=self.milestone is Milestone.CONFIRMED,
+            settled=self.milestone in DONE,
             dangling_allowed=attempt.settings.allow_dangling,
         )
         ask = ready.ask if ready is not None else partial(gate.run_suites, attempt.database)

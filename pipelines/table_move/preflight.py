@@ -11,6 +11,7 @@ from pipelines.table_move.database import census, journal
 from pipelines.table_move.database.catalog import Located, locate
 from pipelines.table_move.database.census import Question
 from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.retired import purge_blockers
 from pipelines.table_move.database.rewire import late_references
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, Blocker
@@ -21,7 +22,7 @@ from pipelines.table_move.pure.warnings import about_references, about_rows, war
 from pipelines.table_move.records import MoveRow, RunRow, state_of
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
-from pipelines.table_move.status import Counts, Milestone, ReferenceCounts, State
+from pipelines.table_move.status import DONE, Counts, ReferenceCounts, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +43,14 @@ class Plan:
     late_references: int = 0
 
     @property
+    def has_begun(self) -> bool:
+        """Rows of the move are there: it was begun, and not taken back since."""
+        return self.row is not None and self.row.has_begun
+
+    @property
     def nothing_to_do(self) -> bool:
         """The move is done, and no reference with an old id has appeared since."""
-        return self.row is not None and self.row.milestone is Milestone.CONFIRMED and self.late_references == 0
+        return self.has_begun and self.row.milestone in DONE and self.late_references == 0
 
     @property
     def expected_seconds(self) -> float:
@@ -78,7 +84,7 @@ def make_plan(database: Database, move: Move, settings: Settings, *, default_bus
     """Look at the database, read-only, in one snapshot."""
     assigned = owners_file(move, settings)
     with database.reading() as cursor:
-        plan = _look(cursor, move, database.schema)
+        plan = _look(cursor, move, database.schema, drop=settings.drop)
         if plan.blockers:
             return plan
         owner, problems = default_owner(cursor, plan.located, plan.row, default_business)
@@ -91,21 +97,25 @@ def make_plan(database: Database, move: Move, settings: Settings, *, default_bus
         if assigned is not None:
             problems += unknown_assigned(cursor, plan.located, question)
         plan = replace(plan, blockers=tuple(problems), default_owner=owner, assigned=assigned)
-        return _resumed(cursor, plan) if plan.row is not None else _predicted(cursor, plan, question, settings)
+        return _resumed(cursor, plan) if plan.has_begun else _predicted(cursor, plan, question, settings)
 
 
-def _look(cursor: extensions.cursor, move: Move, schema: str) -> Plan:
-    """Tables, rights, surroundings, journal: all but the rows."""
+def _look(cursor: extensions.cursor, move: Move, schema: str, *, drop: bool) -> Plan:
+    """Tables, rights, surroundings, journal: all but the rows. drop: the old table is to be purged in the end."""
     has_journal, key = journal.exists(cursor), move.key_in(schema)
     row = journal.load(cursor, key) if has_journal else None
-    located = locate(cursor, move, schema, source_schema=row.retired_schema if row is not None else None)
-    around = look_around(cursor, located, fresh=row is None)
+    located = locate(cursor, move, schema, row)
+    begun = row if row is not None and row.has_begun else None
+    around = look_around(cursor, located, fresh=begun is None)
+    found = obstacles(cursor, located, around, begun, has_journal=has_journal)
+    if drop and not found and not located.facts.is_purged:
+        found += purge_blockers(cursor, located, replace(around, dependents=()))
     return Plan(
         located=located,
         journal_exists=has_journal,
         row=row,
         last_run=journal.last_run(cursor, key) if has_journal else None,
-        blockers=tuple(obstacles(cursor, located, around, row, has_journal=has_journal)),
+        blockers=tuple(found),
         warnings=warnings(move, located.facts, around),
     )
 

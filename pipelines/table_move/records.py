@@ -22,6 +22,11 @@ class MoveRow:
     retired_schema: str | None
     write_pause_ms: float | None
 
+    @property
+    def has_begun(self) -> bool:
+        """Rows and map of this move are there; after it was taken back, it has to begin anew."""
+        return self.milestone is not Milestone.ROLLED_BACK
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
@@ -73,6 +78,11 @@ def state_of(row: MoveRow | None, last: RunRow | None, *, held: bool) -> State:
         return State.RUNNING if held else State.NOT_STARTED
     if held and last.state is State.RUNNING:
         return State.RUNNING
-    if row.milestone is Milestone.CONFIRMED:
-        return State.DONE
+    settled = {
+        Milestone.CONFIRMED: State.DONE,
+        Milestone.PURGED: State.PURGED,
+        Milestone.ROLLED_BACK: State.ROLLED_BACK,
+    }
+    if row.milestone in settled:
+        return settled[row.milestone]
     return State.INTERRUPTED if last.state is State.RUNNING else last.state

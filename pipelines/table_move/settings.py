@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     owners: Path | None = None
     on_conflict: Literal["stop", "keep-target"] = "stop"
     allow_dangling: bool = False
+    accept_loss: bool = False
+    archive: Path | None = None
+    drop: bool = False
     until: Literal["copy", "verify"] | None = None
     grace: Seconds = Field("1s", validate_default=True)
     max_write_pause: Seconds = Field("30s", validate_default=True)
@@ -64,6 +67,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", exclude=True)
     verbose: bool = Field(False, exclude=True)
     yes: bool = Field(False, exclude=True)
+    dry_run: bool = Field(False, exclude=True)
     suite: Literal[SUBJECTS] | None = Field(None, exclude=True)
     run: int | None = Field(None, exclude=True)
     open: bool = Field(False, exclude=True)

@@ -30,6 +30,7 @@ class Target:
 
     owner: the column of the owning tenant; None for a table without tenants.
     carried: (target column, source column) pairs whose values must be equal byte for byte; the gate checks them.
+    back: (target column, source column) pairs: where an edit of the target goes when the move is taken back.
     """
 
     table: str
@@ -37,6 +38,7 @@ class Target:
     owner: str | None
     columns: tuple[str, ...]
     carried: tuple[tuple[str, str], ...] = ()
+    back: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +92,10 @@ class Move:
         _distinct("source columns", (self.source.key, *self.source.columns))
         _distinct("not_carried", (self.source.key, *self.source.not_carried))
         _distinct("target columns", (self.target.key, self.target.owner or "owner", *self.target.columns))
-        for target, source in self.target.carried:
+        for target, source in (*self.target.carried, *self.target.back):
             if target not in self.target.columns or source not in self.source.columns:
-                raise ValueError(f"carried names a column that is not moved: {target}, {source}")
+                raise ValueError(f"carried or back names a column that is not moved: {target}, {source}")
+        _distinct("columns that take edits back", (source for _, source in self.target.back))
         for table in self.references:
             _distinct(f"reference columns of {table.table}", (table.key, table.owner or "owner", *table.columns))
         tenants = {self.owner is None, self.target.owner is None, *(table.owner is None for table in self.references)}

@@ -12,10 +12,11 @@ from pipelines.table_move.database import census, journal
 from pipelines.table_move.database.catalog import Located, locate
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.lock import holder
+from pipelines.table_move.database.names import Names
 from pipelines.table_move.errors import Blocked
 from pipelines.table_move.records import RunRow, state_of
 from pipelines.table_move.spec import Move
-from pipelines.table_move.status import Phase, State
+from pipelines.table_move.status import Counts, Phase, ReferenceCounts, State
 
 
 def look(database: Database, move: Move) -> dict[str, Any]:
@@ -23,8 +24,9 @@ def look(database: Database, move: Move) -> dict[str, Any]:
     key = move.key_in(database.schema)
     with database.reading() as cursor:
         row = journal.load(cursor, key) if journal.exists(cursor) else None
-        located = locate(cursor, move, database.schema, source_schema=row.retired_schema if row is not None else None)
-        if located.facts.source is None or located.facts.target is None:
+        located = locate(cursor, move, database.schema, row)
+        facts = located.facts
+        if facts.target is None or (facts.source is None and not facts.is_purged):
             raise Blocked(
                 f"There is no {database.schema}.{move.source.table} and {move.target.table} to look at.",
                 untouched="Nothing was written.",
@@ -36,14 +38,16 @@ def look(database: Database, move: Move) -> dict[str, Any]:
             state = state_of(None, None, held=held_by is not None)
             return {"move": key, "state": state, "source_rows": rows, "lock_holder": held_by}
         last = journal.last_run(cursor, key)
+        counts = census.counts if row.has_begun else _old_rows
+        references = census.reference_counts(cursor, located.names) if row.has_begun else ReferenceCounts()
         return {
             "move": key,
             "run_id": last.run_id,
             "state": state_of(row, last, held=held_by is not None),
             "phase": last.phase,
-            **census.counts(cursor, located.names).as_dict(),
+            **counts(cursor, located.names).as_dict(),
             "rows_written": last.rows_written,
-            "references": asdict(census.reference_counts(cursor, located.names)),
+            "references": asdict(references),
             "gate": (last.summary or {}).get("gate", {"passed": 0, "failed_critical": 0, "failed_warning": 0}),
             "write_pause_ms": row.write_pause_ms,
             "report": (last.summary or {}).get("report"),
@@ -52,6 +56,11 @@ def look(database: Database, move: Move) -> dict[str, Any]:
             "progress": _progress(cursor, key, located, last),
             "error": last.error,
         }
+
+
+def _old_rows(cursor: extensions.cursor, names: Names) -> Counts:
+    """The counts of a move that was taken back."""
+    return Counts(source_rows=census.source_rows(cursor, names))
 
 
 def _progress(cursor: extensions.cursor, key: str, located: Located, last: RunRow) -> dict[str, Any] | None:

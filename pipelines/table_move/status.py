@@ -43,6 +43,9 @@ class Milestone(StrEnum):
     ROLLED_BACK = "rolled_back"
 
 
+DONE = (Milestone.CONFIRMED, Milestone.PURGED)
+"""The milestones at which a run has nothing left to do."""
+
 TRANSITIONS: dict[tuple[Milestone | None, Milestone], str] = {
     (None, Milestone.COPYING): "The first attempt opens the move; from here rows may stand in the target.",
     (Milestone.COPYING, Milestone.SWITCHED): "References point to the new rows and the old table is frozen, at once.",

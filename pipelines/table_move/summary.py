@@ -46,23 +46,28 @@ def summarise(
     names = located.names
     row = journal.load(cursor, names.key) if journal.exists(cursor) else None
     last = None if row is None or ending.run_id is None else journal.last_run(cursor, names.key, ending.run_id)
-    references, by_column, by_owner = census.references_in_detail(cursor, names) if row else (ReferenceCounts(), [], {})
+    source = located.facts.source
+    begun = row is not None and row.has_begun
+    references, by_column, by_owner = (
+        census.references_in_detail(cursor, names) if begun else (ReferenceCounts(), [], {})
+    )
     return {
         "move": names.key,
         "database": database.label,
         "source_table": names.move.source.table,
         "target_table": names.move.target.table,
         **asdict(ending),
-        **(census.counts(cursor, names) if row else Counts(source_rows=census.source_rows(cursor, names))).as_dict(),
+        **(census.counts(cursor, names) if begun else Counts(source_rows=census.source_rows(cursor, names))).as_dict(),
         "references": asdict(references),
         "references_by_column": by_column,
         "references_by_owner": by_owner,
         "gate": asdict(counted(newest(checks))),
         "write_pause_ms": None if row is None or row.write_pause_ms is None else round(row.write_pause_ms, 1),
         "retired_schema": None if row is None else row.retired_schema,
+        "old_bytes": None if source is None else source.heap_bytes + source.toast_bytes,
         "milestone": None if row is None else row.milestone,
-        "decisions": census.rows_to_decide(cursor, names, references) if row else {},
-        "owners": census.owner_counts(cursor, names) if row and names.move.owner is not None else [],
+        "decisions": census.rows_to_decide(cursor, names, references) if begun else {},
+        "owners": census.owner_counts(cursor, names) if begun and names.move.owner is not None else [],
         "not_carried": census.not_carried(cursor, names, located.facts),
         "settings": settings.shown(),
         "code_version": code_version(names.move),

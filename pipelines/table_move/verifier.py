@@ -21,7 +21,7 @@ from pipelines.table_move.quality.verdict import counted
 from pipelines.table_move.records import CheckRow
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
-from pipelines.table_move.status import Milestone, Phase
+from pipelines.table_move.status import DONE, Milestone, Phase
 from pipelines.table_move.summary import Ending, summarise
 
 
@@ -30,10 +30,10 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
     suites = read_suites(move.suites)
     plan = make_plan(database, move, settings, default_business=None)
     if plan.located.facts.source is None:
-        plan.require_way()
+        plan.require_way()  # a purged one is not missed
     wanted = [suite for suite in suites if settings.suite in (None, suite.subject)]
-    settled = None if plan.row is None else _settled(database, move)
-    if plan.row is None or (plan.row.milestone is Milestone.COPYING and settled is None):
+    settled = _settled(database, move) if plan.has_begun else None
+    if not plan.has_begun or (plan.row.milestone is Milestone.COPYING and settled is None):
         wanted = [suite for suite in wanted if suite.subject == "source"]
         if not wanted:
             raise Blocked(
@@ -41,11 +41,13 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
                 untouched="Nothing was written.",
                 next_step="`verify --suite source` looks at the old table; `run --until verify` copies and checks.",
             )
-    milestone = plan.row.milestone if plan.row is not None else None
+    if plan.located.facts.is_purged:
+        wanted = [suite for suite in wanted if suite.subject != "source"]
+    milestone = plan.row.milestone if plan.has_begun else None
     standing = Standing(
         settled_until=settled if milestone is Milestone.COPYING else None,
         switched=milestone not in (None, Milestone.COPYING),
-        settled=milestone is Milestone.CONFIRMED,
+        settled=milestone in DONE,
         dangling_allowed=settings.allow_dangling,
     )
     checks = gate.run_suites(database, plan.located.names, wanted, phase=Phase.VERIFY, standing=standing)
@@ -100,7 +102,7 @@ def past_runs(database: Database, move: Move) -> list[dict[str, Any]]:
 
 def _names(cursor: extensions.cursor, database: Database, move: Move) -> Names:
     row = journal.load(cursor, move.key_in(database.schema))
-    located = locate(cursor, move, database.schema, source_schema=row.retired_schema if row is not None else None)
+    located = locate(cursor, move, database.schema, row)
     if located.facts.source is None or located.facts.target is None:
         raise Blocked(
             "The texts cannot be shown: the tables are not there any more.",

@@ -24,6 +24,7 @@ TEMPLATES = Move(
         owner="business_id",
         columns=("template_name", "template_type", "content"),
         carried=(("content", "template_text"),),
+        back=(("template_name", "template_name"), ("template_type", "template_type"), ("content", "template_text")),
     ),
     owner=Owner(table="businesses", key="business_id", label="business_name"),
     references=(

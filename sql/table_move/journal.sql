@@ -66,6 +66,7 @@ CREATE TABLE pipelines.id_map (
     PRIMARY KEY (source_id, move, owner_id),  -- what differs most comes first: comparing is most of an insertion
     UNIQUE (target_id, move)
 );
+CREATE INDEX id_map_found ON pipelines.id_map (target_id) WHERE NOT loaded;
 COMMENT ON TABLE pipelines.id_map IS
     'One row per source row and owner. loaded: the target row is one that this move inserted. kept_target: it differs '
     'from the source row, and somebody decided that it stays.';
@@ -92,6 +93,17 @@ CREATE TABLE pipelines.reference_change (
     run_id      bigint NOT NULL
 );
 CREATE INDEX reference_change_move ON pipelines.reference_change (move);
+
+CREATE TABLE pipelines.kept_reference (
+    move        text NOT NULL,
+    table_name  text NOT NULL,
+    row_key     text NOT NULL,
+    column_name text NOT NULL,
+    value       text NOT NULL
+);
+CREATE INDEX kept_reference_move ON pipelines.kept_reference (move);
+COMMENT ON TABLE pipelines.kept_reference IS
+    'References that pointed to adopted or already present rows before the switch: going back leaves them alone.';
 
 CREATE TABLE pipelines.check_result (
     run_id           bigint NOT NULL,
@@ -158,6 +170,16 @@ CREATE TABLE pipelines.foreign_key (
 );
 COMMENT ON TABLE pipelines.foreign_key IS 'Foreign keys to the old table that the cutover took away, to be put back.';
 
+CREATE TABLE pipelines.retired_table (
+    move        text PRIMARY KEY,
+    run_id      bigint NOT NULL,
+    description jsonb NOT NULL,
+    archive     jsonb NOT NULL,
+    purged_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE pipelines.retired_table IS 'A purged table: description is what it is built from again, archive what '
+    'its archive has to be, to the last bit.';
+
 CREATE FUNCTION pipelines.refuse_write() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION 'table % is frozen: its rows live in % now', TG_TABLE_NAME, TG_ARGV[0]
@@ -202,7 +224,7 @@ VALUES (%(move)s, 'running', %(phase)s, %(code_version)s, %(settings)s) RETURNIN
 -- name: note_idle_run
 -- An attempt that found nothing to do: its own row, finished at once, and nothing else.
 INSERT INTO pipelines.run (move, state, phase, finished_at, code_version, settings, summary)
-VALUES (%(move)s, 'done', %(phase)s, clock_timestamp(), %(code_version)s, %(settings)s, %(summary)s) RETURNING run_id;
+VALUES (%(move)s, %(state)s, %(phase)s, clock_timestamp(), %(code_version)s, %(settings)s, %(summary)s) RETURNING run_id;
 
 -- name: abandon
 -- Attempts that ended without a word were interrupted.
@@ -226,7 +248,8 @@ SELECT 1 FROM pipelines.move WHERE move = %(move)s AND fence = %(run_id)s FOR SH
 -- name: reach
 -- Commit a milestone together with the work it stands for; a row only along an allowed transition. The switch also
 -- notes which transactions may have written before it: it holds the locks that keep writers out.
-UPDATE pipelines.move SET milestone = %(milestone)s, retired_schema = coalesce(%(retired_schema)s, retired_schema),
+UPDATE pipelines.move SET milestone = %(milestone)s,
+    retired_schema = CASE WHEN %(milestone)s IN ('retired', 'confirmed') THEN coalesce(%(retired_schema)s, retired_schema) END,
     write_pause_ms = coalesce(%(write_pause_ms)s, write_pause_ms),
     switched_xmin = CASE WHEN milestone = 'copying' THEN pg_snapshot_xmin(pg_current_snapshot()) ELSE switched_xmin END
 WHERE move = %(move)s AND fence = %(run_id)s AND milestone = ANY (%(from)s);

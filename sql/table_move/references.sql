@@ -88,6 +88,22 @@ DELETE FROM pipelines.reference_change WHERE move = {move};
 DELETE FROM pipelines.reference_change c WHERE c.move = {move} AND ({c_in_question} OR (c.table_name, c.row_key) IN (
     SELECT r.table_name, r.row_key FROM ({references}) r WHERE {r_is_new}));
 
+-- name: keep
+-- References that point to rows which are not ours already, before ours follow: going back leaves them alone.
+INSERT INTO pipelines.kept_reference (move, table_name, row_key, column_name, value)
+SELECT {move}, r.table_name, r.row_key, r.column_name, r.value FROM ({references}) r
+JOIN pipelines.id_map m ON m.move = {move} AND m.target_id = r.id AND NOT m.loaded
+WHERE {r_in_question} AND m.source_id <> r.value;
+
+-- name: forget_kept
+-- Before the switch it is noted anew.
+DELETE FROM pipelines.kept_reference WHERE move = {move};
+
+-- name: forget_touched_kept
+-- The same of references whose row or whose value may have moved since.
+DELETE FROM pipelines.kept_reference c WHERE c.move = {move} AND ({v_in_question} OR (c.table_name, c.row_key) IN (
+    SELECT r.table_name, r.row_key FROM ({references}) r WHERE {r_is_new}));
+
 -- name: mark
 -- The newest change so far: what comes after it belongs to this transaction.
 SELECT coalesce(max(change_id), 0) FROM pipelines.reference_change WHERE move = {move};

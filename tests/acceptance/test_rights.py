@@ -53,3 +53,55 @@ def test_a_missing_right_is_named_before_anything_is_written(
     assert answer.code == 3, answer.err
     assert any(named in blocker["message"] for blocker in answer.json["blockers"]), answer.json["blockers"]
     assert not application.exists("pipelines.run")
+
+
+def test_the_documented_rights_are_enough_to_go_back_also_from_an_archive(
+    application: Application, mover: str, tmp_path: Path
+) -> None:
+    reports = ("--json", "--report-dir", str(tmp_path))
+    for purged in (False, True):
+        assert run(mover, tmp_path).code == 0
+        application.execute("UPDATE templates SET content = %s", (f"edited {purged}",))
+        archive = ("--archive", str(tmp_path / "archive"))
+        if purged:
+            answer = call("purge", *archive, *reports, DATABASE_URL=mover)
+            assert answer.code == 0, answer.err
+        answer = call("rollback", *(archive if purged else ()), *reports, DATABASE_URL=mover)
+        assert answer.code == 0, answer.err
+        assert application.rows("SELECT template_text FROM prompt_templates") == [(f"edited {purged}",)]
+
+
+@pytest.mark.parametrize(
+    ("revoked", "named"),
+    [
+        ("REVOKE CREATE ON SCHEMA public FROM mover", "no CREATE on the schema"),
+        ("REVOKE DELETE ON templates FROM mover", "DELETE"),
+        ("REVOKE UPDATE ON stages FROM mover", "UPDATE"),
+        ("ALTER TABLE {old} OWNER TO postgres; GRANT SELECT ON {old} TO mover", "does not own"),
+        ("REVOKE UPDATE, DELETE ON {old} FROM mover", "UPDATE"),
+    ],
+)
+def test_a_right_that_going_back_needs_is_named_before_anything_is_written(
+    application: Application, mover: str, revoked: str, named: str, tmp_path: Path
+) -> None:
+    assert run(mover, tmp_path).code == 0
+    application.execute(revoked.format(old="pipelines_retired_1.prompt_templates"))
+    places = application.places()
+    answer = call("rollback", "--json", DATABASE_URL=mover)
+    assert answer.code == 3, answer.err
+    assert any(named in blocker["message"] for blocker in answer.json["blockers"]), answer.json["blockers"]
+    assert application.places() == places
+
+
+def test_foreign_keys_that_have_to_come_back_need_the_owner_of_their_table(
+    application: Application, mover: str, tmp_path: Path
+) -> None:
+    application.execute(
+        "ALTER TABLE stages OWNER TO mover; ALTER TABLE stages ADD FOREIGN KEY (stage_selection_template_id)"
+        " REFERENCES prompt_templates"
+    )
+    assert run(mover, tmp_path).code == 0
+    application.execute("ALTER TABLE stages OWNER TO postgres; GRANT SELECT, UPDATE ON stages TO mover")
+    answer = call("rollback", "--json", DATABASE_URL=mover)
+    assert answer.code == 3, answer.err
+    assert any("does not own public.stages" in blocker["message"] for blocker in answer.json["blockers"])

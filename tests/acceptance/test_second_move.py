@@ -16,6 +16,7 @@ from pipelines.table_move.database.queries import query
 from tests.application import Application
 from tests.command import ROOT, Answer, call, run, start
 from tests.oracle import violations
+from tests.postgres_tools import schema_dump
 
 SECOND = "pipelines.default_templates"
 TABLES = ROOT / "sql" / "demo" / "default_templates.sql"
@@ -354,3 +355,35 @@ def test_two_moves_that_begin_at_once_make_one_journal(fallbacks: Application, t
     other.close()
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
+
+
+def test_the_second_move_is_taken_back_with_its_edits_also_after_a_purge(
+    fallbacks: Application, tmp_path: Path
+) -> None:
+    old = fallbacks.rows("SELECT * FROM default_templates ORDER BY 1")
+    dump = schema_dump(fallbacks)
+    options = {"module": SECOND, "DATABASE_URL": fallbacks.url}
+    reports = ("--json", "--report-dir", str(tmp_path))
+    assert move(fallbacks, tmp_path).code == 0
+    back = call("rollback", *reports, **options)
+    assert back.code == 0, back.err
+    assert fallbacks.rows("SELECT * FROM default_templates ORDER BY 1") == old
+    assert fallbacks.value("SELECT count(*) FROM template_defaults") == 0
+    assert schema_dump(fallbacks) == dump
+
+    assert move(fallbacks, tmp_path).code == 0
+    fallbacks.execute("""UPDATE template_defaults SET metadata = '{"scale": 1.000}', variables = '{NULL,"NULL",x}'
+                         WHERE content = 'numbers'""")
+    fallbacks.execute("DELETE FROM template_defaults WHERE content = 'unicode'")
+    purged = call("purge", "--archive", str(tmp_path / "archive"), *reports, **options)
+    assert purged.code == 0, purged.err
+    back = call("rollback", "--archive", purged.json["purge"]["archive"], *reports, **options)
+    assert back.code == 0, back.err
+    assert (back.json["rollback"]["merged_back"], back.json["rollback"]["deletions_back"]) == (1, 1)
+    expected = [row for row in old if row[1] != "unicode"]
+    found = fallbacks.rows("SELECT * FROM default_templates ORDER BY 1")
+    assert [row for row in found if row[1] != "numbers"] == [row for row in expected if row[1] != "numbers"]
+    assert fallbacks.rows(
+        "SELECT variables, metadata::text, template_type FROM default_templates WHERE template_text = 'numbers'"
+    ) == [([None, "NULL", "x"], '{"scale": 1.000}', "default_data_extraction")]
+    assert schema_dump(fallbacks) == dump

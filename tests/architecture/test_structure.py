@@ -21,15 +21,16 @@ PACKAGE = ROOT / "pipelines"
 MOVES = ("pipelines.templates", "pipelines.default_templates")
 LAYERS = (
     ("spec", "errors", "status", "signals"),
-    ("records", "settings", "pure"),
+    ("records", "settings", "pure", "archive_files"),
     ("code_version",),
     ("database",),
     ("quality",),
     ("obstacles", "owner_questions", "standing"),
-    ("preflight",),
+    ("preflight", "outlook"),
     ("summary",),
-    ("phases", "verifier"),
-    ("runner",),
+    ("outcome",),
+    ("phases", "way_back", "verifier"),
+    ("runner", "rollback", "purger"),
     ("console", "cli"),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from pipelines.table_move.cli import demo as demo_verb
-from pipelines.table_move.cli import plan, report, run, status, verify
+from pipelines.table_move.cli import plan, purge, report, rollback, run, status, verify
 from pipelines.table_move.cli.demonstration import Demo
 from pipelines.table_move.errors import EXIT_CODES
 from pipelines.table_move.spec import Move
@@ -29,7 +29,7 @@ def make_app(move: Move, demo: Demo | None = None) -> typer.Typer:
             f"Exit codes:\n\n{codes}"
         ),
     )
-    for verb in (plan, run, status, verify, report):
+    for verb in (plan, run, status, verify, report, rollback, purge):
         verb.add(app, move, demo)
     if demo is not None:
         demo_verb.add(app, move, demo)

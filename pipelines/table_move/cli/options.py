@@ -47,4 +47,11 @@ AcceptLoss = Annotated[
     bool | None,
     typer.Option("--accept-loss", help="Go back although something has no place there.", show_default=False),
 ]
+MaxWritePause = Annotated[str | None, typer.Option("--max-write-pause", help="Longest wait of writers. [default: 30s]")]
+LockTimeout = Annotated[str | None, typer.Option("--lock-timeout", help="Longest wait for one lock. [default: 500ms]")]
+LockWait = Annotated[str | None, typer.Option("--lock-wait", help="How long to try for locks in all. [default: 1min]")]
+Yes = Annotated[bool | None, typer.Option("--yes", help="Do not ask, on a terminal.", show_default=False)]
+Archive = Annotated[
+    str | None, typer.Option("--archive", help="Folder for the archive of the purged table. [default: archive]")
+]
 ReportDir = Annotated[str | None, typer.Option("--report-dir", help="Where reports go. [default: reports]")]

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 
 from pipelines.table_move.cli.call import Call, answer
+from pipelines.table_move.cli.confirm import confirm
 from pipelines.table_move.cli.demonstration import Demo
 from pipelines.table_move.cli.options import (
     AllowDangling,
+    Archive,
     AsJson,
     DatabaseUrl,
     DefaultBusiness,
+    LockTimeout,
+    LockWait,
     LogFormat,
+    MaxWritePause,
     OnConflict,
     Owners,
     ReportDir,
     Schema,
     Verbose,
+    Yes,
 )
-from pipelines.table_move.errors import UsageProblem
 from pipelines.table_move.spec import Move
 
 
@@ -35,27 +40,24 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
         owners: Owners = None,
         on_conflict: OnConflict = None,
         allow_dangling: AllowDangling = None,
+        drop: Annotated[
+            bool | None,
+            typer.Option("--drop", help="Purge the old table in the same run, after `confirm`.", show_default=False),
+        ] = None,
+        archive: Archive = None,
         until: Annotated[str | None, typer.Option("--until", help="copy or verify: stop there, exit 0.")] = None,
         grace: Annotated[
             str | None, typer.Option("--grace", help="How long both worlds stay readable. [default: 1s]")
         ] = None,
-        max_write_pause: Annotated[
-            str | None, typer.Option("--max-write-pause", help="Longest wait of writers. [default: 30s]")
-        ] = None,
+        max_write_pause: MaxWritePause = None,
         batch_bytes: Annotated[
             str | None, typer.Option("--batch-bytes", help="Size of a batch. [default: 4MB]")
         ] = None,
         workers: Annotated[int | None, typer.Option("--workers", help="Parallel sessions. [default: 2]")] = None,
-        lock_timeout: Annotated[
-            str | None, typer.Option("--lock-timeout", help="Longest wait for one lock. [default: 500ms]")
-        ] = None,
-        lock_wait: Annotated[
-            str | None, typer.Option("--lock-wait", help="How long to try for locks in all. [default: 1min]")
-        ] = None,
+        lock_timeout: LockTimeout = None,
+        lock_wait: LockWait = None,
         report_dir: ReportDir = None,
-        yes: Annotated[
-            bool | None, typer.Option("--yes", help="Do not ask, on a terminal.", show_default=False)
-        ] = None,
+        yes: Yes = None,
         as_json: AsJson = None,
         log_format: LogFormat = None,
         verbose: Verbose = None,
@@ -68,6 +70,8 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
             "owners": owners,
             "on_conflict": on_conflict,
             "allow_dangling": allow_dangling,
+            "drop": drop,
+            "archive": archive,
             "until": until,
             "grace": grace,
             "max_write_pause": max_write_pause,
@@ -89,23 +93,10 @@ def _work(call: Call) -> Mapping[str, Any]:
 
     from pipelines.table_move import runner
 
-    if not call.settings.yes:
-        _ask(call)
+    confirm(call, "Move {rows} of {table}?")
     outcome = runner.run(call.database, call.move, call.settings, call.console, default_business=call.default_business)
     _show(call, outcome.summary, nothing_to_do=outcome.nothing_to_do)
     return outcome.summary
-
-
-def _ask(call: Call) -> None:
-    """On a terminal, a real database is named and confirmed once."""
-    if call.database.is_demo or not sys.stdin.isatty() or not sys.stderr.isatty():
-        return
-    from pipelines.table_move.standing import look
-
-    rows = look(call.database, call.move)["source_rows"]
-    where = f"{call.database.schema}.{call.move.source.table} on {call.database.label}"
-    if not typer.confirm(f"Move {rows:,} rows of {where}?", err=True):
-        raise UsageProblem("Not confirmed.", untouched="Nothing was written.", next_step="--yes skips the question.")
 
 
 def _show(call: Call, summary: Mapping[str, Any], *, nothing_to_do: bool) -> None:
@@ -126,6 +117,20 @@ def _show(call: Call, summary: Mapping[str, Any], *, nothing_to_do: bool) -> Non
     if not nothing_to_do:
         rows.insert(-2, ("checks passed", f"{gate['passed']:,}", failed))
     call.console.table(f"Run {summary['run_id']}: {summary['state']}", rows)
-    if summary["retired_schema"]:
-        call.console.line(f"The old table is kept as {summary['retired_schema']}.{call.move.source.table}.")
     call.console.line(f"Report: {summary['report']}")
+    for line in _afterwards(call, summary):
+        call.console.line(line)
+
+
+def _afterwards(call: Call, summary: Mapping[str, Any]) -> Iterator[str]:
+    """What is left of the old table, and the ways to go from here."""
+    command = f"python -m pipelines.{call.move.name}"
+    schema = "" if call.database.schema == "public" else f" --schema {shlex.quote(call.database.schema)}"
+    if summary["retired_schema"]:
+        size = (summary["old_bytes"] or 0) / 1024**2
+        yield f"The old table is kept as {summary['retired_schema']}.{call.move.source.table} ({size:,.1f} MB)."
+        yield f"To go back: {command} rollback{schema}"
+        yield f"To drop it for good, with an archive: {command} purge --yes{schema}"
+    if purge := summary.get("purge"):
+        yield f"The old table is dropped; its archive is {purge['archive']} ({purge['rows']:,} rows)."
+        yield f"To go back: {command} rollback{schema} --archive {shlex.quote(purge['archive'])}"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 from typing import Protocol
 
 from psycopg2 import extensions
 
 from pipelines.table_move.database import journal
-from pipelines.table_move.database.catalog import Located
+from pipelines.table_move.database.catalog import Located, locate
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.lock import require_held
 from pipelines.table_move.database.names import Names
@@ -59,6 +59,13 @@ class Attempt:
     def keep_target(self) -> bool:
         """Whether rows that stand in the target under the id of another one stay as they are."""
         return self.settings.on_conflict == "keep-target"
+
+    def relocated(self) -> Attempt:
+        """The same attempt, after the old table has gone somewhere else, or has come from somewhere."""
+        names = self.names
+        with self.database.reading() as cursor:
+            located = locate(cursor, names.move, names.schema, journal.load(cursor, names.key))
+        return replace(self, located=located)
 
     def hold_fence(self, cursor: extensions.cursor) -> None:
         """In every writing transaction, before it writes. Raises Fenced, or ConnectionLost where the lock is gone."""

@@ -9,7 +9,9 @@ from psycopg2 import extensions
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.pure.facts import ColumnLimit, Facts, ForeignKey, Relation, Server
+from pipelines.table_move.records import MoveRow
 from pipelines.table_move.spec import Move, Referencing
+from pipelines.table_move.status import Milestone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +28,14 @@ class Located:
         return {name: columns[name] for name in self.names.move.target.columns}
 
 
-def locate(cursor: extensions.cursor, move: Move, schema: str, *, source_schema: str | None = None) -> Located:
-    """Look every table of the move up. Tables that are missing are None in the facts."""
-    source = relation(cursor, source_schema or schema, move.source.table)
+def locate(cursor: extensions.cursor, move: Move, schema: str, row: MoveRow | None) -> Located:
+    """Look every table of the move up. Tables that are missing are None in the facts.
+
+    row: the move's line in the journal, which knows where the source is; None where it has not begun.
+    """
+    source_schema = (row.retired_schema if row is not None else None) or schema
+    is_purged = row is not None and row.milestone is Milestone.PURGED
+    source = None if is_purged else relation(cursor, source_schema, move.source.table)
     tables = {table.table: relation(cursor, schema, table.table) for table in move.references}
     facts = Facts(
         server=_server(cursor),
@@ -38,15 +45,17 @@ def locate(cursor: extensions.cursor, move: Move, schema: str, *, source_schema:
         target=relation(cursor, schema, move.target.table),
         owners=relation(cursor, schema, move.owner.table) if move.owner is not None else None,
         references=tables,
-        foreign_keys=_foreign_keys(cursor, source),
+        foreign_keys=foreign_keys_to(cursor, source),
+        is_purged=is_purged,
     )
     references = _existing(move.references, tables)
     names = Names(
         move=move,
         schema=schema,
-        source_schema=source_schema or schema,
+        source_schema=source_schema,
         references=references,
         column_types=_types(references, tables),
+        is_purged=is_purged,
     )
     return Located(names=names, facts=facts)
 
@@ -126,10 +135,11 @@ def _schema_rights(cursor: extensions.cursor, schema: str) -> frozenset[str] | N
     return frozenset(right for right, held in zip(("USAGE", "CREATE"), row, strict=True) if held)
 
 
-def _foreign_keys(cursor: extensions.cursor, source: Relation | None) -> tuple[ForeignKey, ...]:
-    if source is None:
+def foreign_keys_to(cursor: extensions.cursor, table: Relation | None) -> tuple[ForeignKey, ...]:
+    """The foreign keys of any table that point to this one."""
+    if table is None:
         return ()
-    cursor.execute(query("catalog.foreign_keys"), {"oid": source.oid})
+    cursor.execute(query("catalog.foreign_keys"), {"oid": table.oid})
     return tuple(
         ForeignKey(
             table_oid=row[0],

@@ -94,14 +94,17 @@ def note_idle_run(
     cursor: extensions.cursor,
     move: str,
     *,
+    state: State,
+    phase: Phase,
     code_version: str,
     settings: Mapping[str, object],
     summary: Mapping[str, object],
 ) -> int:
-    """The one row that a run with nothing to do writes."""
+    """The one row that an attempt with nothing to do writes."""
     values = {
         "move": move,
-        "phase": Phase.PREFLIGHT,
+        "state": state,
+        "phase": phase,
         "code_version": code_version,
         "settings": json.dumps(settings),
         "summary": json.dumps(summary),

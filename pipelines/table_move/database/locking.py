@@ -22,8 +22,11 @@ OLD_WORLD = "The transaction was rolled back: the old table serves reads and wri
 Result = TypeVar("Result")
 
 
-def persist(attempt: Attempt, once: Callable[[], Result]) -> Result:
-    """Try until it works or `lock_wait` is over, with jitter between. Raises NotInTime with who was in the way."""
+def persist(attempt: Attempt, once: Callable[[], Result], *, untouched: str = OLD_WORLD) -> Result:
+    """Try until it works or `lock_wait` is over, with jitter between. Raises NotInTime with who was in the way.
+
+    untouched: what to say of the state that the refused transaction leaves.
+    """
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(REFUSED),
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=3),
@@ -36,14 +39,14 @@ def persist(attempt: Attempt, once: Callable[[], Result]) -> Result:
     except REFUSED as problem:
         raise NotInTime(
             f"The locks were not to be had within {attempt.settings.lock_wait:g} s{_in_the_way(attempt)}.",
-            untouched=OLD_WORLD,
+            untouched=untouched,
             next_step="Let these sessions end, or give more time with --lock-wait, then run again.",
         ) from problem
 
 
 def _in_the_way(attempt: Attempt) -> str:
     facts = attempt.located.facts
-    oids = [facts.source.oid, facts.target.oid, *(table.oid for table in facts.references.values() if table)]
+    oids = [table.oid for table in (facts.source, facts.target, *facts.references.values()) if table is not None]
     with attempt.database.reading() as cursor:
         cursor.execute(
             attempt.names.query("cutover.blockers"), {"oids": oids, "ourselves": attempt.database.application_name}
@@ -81,9 +84,10 @@ def _set_deadline(cursor: extensions.cursor, seconds: float, version: int) -> No
 class Pause:
     """The bound on the writers' pause, on this side; the server has its own (see `_locking`)."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, untouched: str = OLD_WORLD) -> None:
         self._started = time.monotonic()
         self._seconds = seconds
+        self._untouched = untouched
 
     @property
     def milliseconds(self) -> float:
@@ -93,7 +97,7 @@ class Pause:
         if self.milliseconds > self._seconds * 1000:
             raise NotInTime(
                 "Writers would have had to wait longer than --max-write-pause allows.",
-                untouched=OLD_WORLD,
+                untouched=self._untouched,
                 next_step="Run again at a quieter time, or with a larger --max-write-pause; `plan` predicts the pause.",
             )
 

@@ -22,6 +22,7 @@ class Names:
     references: the referencing tables with the columns that exist there, none of them empty.
     column_types: the type of each referencing column, by (table, column).
     source_schema: where the old table is now: the application's schema, or that of the retired tables.
+    is_purged: the old table is nowhere; the map stands in for it, which remembers its keys.
     """
 
     move: Move
@@ -29,6 +30,7 @@ class Names:
     source_schema: str
     references: tuple[Referencing, ...]
     column_types: dict[tuple[str, str], str] = field(default_factory=dict)
+    is_purged: bool = False
 
     @property
     def key(self) -> str:
@@ -42,7 +44,9 @@ class Names:
         return sql.Identifier(self.schema, name)
 
     @property
-    def source(self) -> sql.Identifier:
+    def source(self) -> sql.Composable:
+        if self.is_purged:
+            return self._stand_in()
         return sql.Identifier(self.source_schema, self.move.source.table)
 
     @property
@@ -121,6 +125,13 @@ class Names:
             "switched": query("census.switched", move=sql.Literal(self.key)),
             "move": sql.Literal(self.key),
         }
+
+    def _stand_in(self) -> sql.Composable:
+        source = self.move.source
+        named = dict.fromkeys((*source.columns, *source.not_carried))
+        others = (sql.SQL("NULL::text AS {}").format(sql.Identifier(name)) for name in named)
+        columns = [sql.SQL("m.source_id AS {}").format(sql.Identifier(source.key)), *others]
+        return query("purge.source_stand_in", columns=sql.SQL(", ").join(columns), move=sql.Literal(self.key))
 
     def _owners(self) -> dict[str, sql.Composable]:
         owner = self.move.owner

@@ -29,12 +29,17 @@ def plan_changes(attempt: Attempt, *, since: int | None = None, patience: float 
         attempt.hold_fence(cursor)
         if since is None:
             cursor.execute(names.query("references.forget_plan"))
-            _plan(cursor, attempt, in_question=names.everything)
-            cursor.execute("ANALYZE pipelines.reference_change")
+            cursor.execute(names.query("references.forget_kept"))
+            in_question = names.everything
         else:
-            moved = {"c_in_question": names.touched(sql.SQL("c.old_value")), "r_is_new": names.is_new("r", since)}
-            cursor.execute(names.query("references.forget_touched_plan", **moved))
-            _plan(cursor, attempt, in_question=names.touched(sql.SQL("r.value")))
+            is_new, value = {"r_is_new": names.is_new("r", since)}, names.touched(sql.SQL("c.value"))
+            old_value, in_question = names.touched(sql.SQL("c.old_value")), names.touched(sql.SQL("r.value"))
+            cursor.execute(names.query("references.forget_touched_plan", c_in_question=old_value, **is_new))
+            cursor.execute(names.query("references.forget_touched_kept", v_in_question=value, **is_new))
+        _plan(cursor, attempt, in_question=in_question)
+        cursor.execute(names.query("references.keep", r_in_question=in_question))
+        if since is None:
+            cursor.execute("ANALYZE pipelines.reference_change")
 
 
 def carry_out(cursor: extensions.cursor, attempt: Attempt) -> int:

@@ -32,6 +32,11 @@ def dependent_blockers(move: Move, facts: Facts, around: Surroundings) -> Iterat
     if not facts.is_retired:
         yield from (_dependent(move, facts, found) for found in around.dependents)
         yield from (_unknown(key) for key in facts.foreign_keys if not _is_followed(move, facts, key))
+    yield from written_blockers(around)
+
+
+def written_blockers(around: Surroundings) -> Iterator[Blocker]:
+    """What would change what is written, or holds on to the tables without an end."""
     yield from map(_rule, around.rules)
     yield from map(_prepared, around.prepared)
 

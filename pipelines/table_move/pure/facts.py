@@ -86,7 +86,7 @@ class Server:
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignKey:
-    """A foreign key that points to the source: from `columns` to `key_columns`. `is_owned`: its table is ours."""
+    """A foreign key from `columns` to `key_columns` of the table asked about. `is_owned`: its table is ours."""
 
     table_oid: int
     schema: str
@@ -101,10 +101,18 @@ class ForeignKey:
     owner_is_superuser: bool
     is_owned: bool
 
+    @property
+    def cascades(self) -> bool:
+        """Whether rows of its table go with the row that they refer to."""
+        return " ON DELETE CASCADE" in self.definition
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """The tables of a move and the server. A table that is missing is None, and so are the rights on a schema."""
+    """The tables of a move and the server. A table that is missing is None, and so are the rights on a schema.
+
+    is_purged: the source has been dropped for good, and is not missed.
+    """
 
     server: Server
     schema: str
@@ -114,6 +122,7 @@ class Facts:
     owners: Relation | None
     references: Mapping[str, Relation | None]
     foreign_keys: tuple[ForeignKey, ...]
+    is_purged: bool = False
 
     @property
     def tables(self) -> tuple[Relation, ...]:
@@ -128,4 +137,4 @@ class Facts:
     @property
     def is_retired(self) -> bool:
         """The source has left the application's schema: what could stop that no longer can."""
-        return self.source is not None and self.source.schema != self.schema
+        return self.is_purged or (self.source is not None and self.source.schema != self.schema)

@@ -16,12 +16,13 @@ _SESSION = "SET default_transaction_read_only = off; "  # without it the command
 
 
 def server_blockers(facts: Facts, around: Surroundings) -> Iterator[Blocker]:
-    yield from _state(facts.server)
+    yield from state_blockers(facts.server)
     yield from _collation(facts.server, around.collation)
     yield from _disk(facts, around.disk_free)
 
 
-def _state(server: Server) -> Iterator[Blocker]:
+def state_blockers(server: Server) -> Iterator[Blocker]:
+    """Its version, whether it takes writes, its encoding."""
     if server.version < OLDEST_SERVER:
         yield Blocker(
             code="server_too_old",

@@ -40,7 +40,7 @@ def table_blockers(move: Move, facts: Facts, around: Surroundings) -> Iterator[B
 
 def _missing(move: Move, facts: Facts) -> Iterator[Blocker]:
     found = {
-        move.source.table: facts.source,
+        **({} if facts.is_purged else {move.source.table: facts.source}),
         move.target.table: facts.target,
         **({move.owner.table: facts.owners} if move.owner else {}),
         **facts.references,

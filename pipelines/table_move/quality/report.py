@@ -28,6 +28,8 @@ _PHASES = {
     "grace": "leave both worlds readable for a moment",
     "retire": "take the old table out of the application's schema",
     "confirm": "follow late references, check the committed result",
+    "purge": "archive the old table, prove the archive, drop the table",
+    "rollback": "bring the old world back",
 }
 _OWNERS_SHOWN = 200
 SAMPLES = 3  # keys in the tables of checks; the rest stands with the rows to decide on
@@ -35,6 +37,8 @@ _VERDICTS = {
     "done": ("good", "Done. Every row has its place, every reference follows, the old table is retired."),
     "stopped": ("bad", "Stopped. The old table is kept."),
     "paused": ("busy", "Stopped where it was told to. The old table is in charge; running again goes on from there."),
+    "purged": ("good", "Done and purged. The old table is dropped; its archive has been proven."),
+    "rolled_back": ("good", "Rolled back. The old table is in charge again, with its data and its references."),
     "interrupted": ("bad", "Interrupted. What was committed stays; running again goes on from there."),
     "running": ("busy", "Under way."),
     "checked": ("good", "Checked. No critical expectation failed."),
@@ -134,6 +138,12 @@ def _go_on(summary: Mapping[str, Any]) -> tuple[str, str, str]:
             "The old table is kept, whole and frozen. The checks can be asked again at any time:",
             f"{command} verify",
         ),
+        "purged": (
+            "Nothing is left to do.",
+            "The old table is dropped, and its archive proven. The checks can be asked again at any time:",
+            f"{command} verify",
+        ),
+        "rolled_back": ("Yes.", "The old world is in force. A new run begins anew:", run),
         "checked": ("Yes.", "No critical check failed.", run),
         "paused": ("Yes.", "It stopped where it was told to, and every critical check that ran has passed.", run),
         "running": ("Wait.", "The run is under way.", f"{command} status"),
@@ -153,17 +163,18 @@ def _go_on(summary: Mapping[str, Any]) -> tuple[str, str, str]:
 def _go_back(summary: Mapping[str, Any]) -> str:
     """What there is to go back to, and where it stands."""
     milestone = summary.get("milestone")
-    if summary["state"] in ("rolled_back", "purged") or milestone is None:
-        return "Nothing has been changed, so there is nothing to take back."
+    if summary["state"] == "rolled_back" or milestone in (None, "rolled_back"):
+        return "Nothing is changed, so there is nothing to take back."
+    command = f"{summary.get('command', 'python -m …')} rollback"
     if milestone == "copying":
-        return (
-            "The old table is in charge and no reference was changed. Nothing needs the copied rows; those that this "
-            "move inserted are marked as loaded in pipelines.id_map."
-        )
+        return f"The old table is in charge and nothing needs the copied rows. `{command}` removes them."
+    if milestone == "purged":
+        return f"The old table is dropped. Its archive brings it back: `{command} --archive DIR`."
     place = f"{summary['retired_schema'] or 'its schema'}.{summary['source_table']}"
     return (
         f"The old table is kept as {place}, whole and with its data; what every changed reference held before stands "
-        "in pipelines.reference_change, and what foreign keys there were in pipelines.foreign_key."
+        "in pipelines.reference_change, and what foreign keys there were in pipelines.foreign_key. "
+        f"`{command} --dry-run` shows what would go back."
     )
 
 

@@ -1,0 +1,110 @@
+"""Edits of rows that the move inserted, on their way back into the old rows. Undone by the next run, which maps them
+forward again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from psycopg2 import extensions, sql
+
+from pipelines.table_move.database.attempt import Attempt
+from pipelines.table_move.database.connect import as_application
+from pipelines.table_move.database.extract import read_rows
+from pipelines.table_move.database.load import REFUSED
+from pipelines.table_move.pure.edits import Edit, Values, edit_of
+from pipelines.table_move.pure.fingerprint import fingerprints
+
+_ROWS = 500  # texts of so many rows are in memory at a time
+
+
+def read_edits(cursor: extensions.cursor, attempt: Attempt, source_ids: Sequence[str]) -> Iterator[Edit]:
+    """What goes back into these old rows. Reads only."""
+    for at in range(0, len(source_ids), _ROWS):
+        yield from _batch(cursor, attempt, list(source_ids[at : at + _ROWS]))
+
+
+def merge_back(cursor: extensions.cursor, attempt: Attempt, source_ids: Sequence[str]) -> tuple[int, list[str]]:
+    """Write edits into the old rows. Returns how many went back whole, and the target ids of those that the database
+    refused."""
+    as_application(cursor, attempt.names.schema)
+    merged, refused = 0, []
+    for at in range(0, len(source_ids), _ROWS):
+        edits = [edit for edit in _batch(cursor, attempt, list(source_ids[at : at + _ROWS])) if edit.values]
+        not_taken = list(_apply(cursor, attempt, edits))
+        merged += sum(edit.fits for edit in edits) - sum(edit.fits for edit in not_taken)
+        refused += [edit.target_id for edit in not_taken]
+    return merged, refused
+
+
+def _batch(cursor: extensions.cursor, attempt: Attempt, source_ids: list[str]) -> Iterator[Edit]:
+    names = attempt.names
+    target = names.move.target
+    made = _made(cursor, attempt, source_ids)
+    texts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("t", name)) for name in target.columns)
+    cursor.execute(names.query("rollback.edited_rows", target_texts=texts), {"source_ids": source_ids})
+    limits = attempt.located.facts.source.columns
+    for source_id, target_id, loaded_hash, *values in cursor.fetchall():
+        digest, columns = made.get(source_id, ("", None))
+        yield edit_of(
+            source_id,
+            target_id,
+            made=columns if digest == loaded_hash else None,
+            found=dict(zip(target.columns, values, strict=True)),
+            back=target.back,
+            limits=limits,
+        )
+
+
+def _made(cursor: extensions.cursor, attempt: Attempt, source_ids: list[str]) -> dict[str, tuple[str, Values]]:
+    """By source id: the fingerprint and the columns that the mapping makes of the old row."""
+    move = attempt.names.move
+    selected = sql.SQL('s.{}::text COLLATE "C" = ANY ({})').format(
+        sql.Identifier(move.source.key), sql.Literal(source_ids)
+    )
+    rows = read_rows(cursor, attempt.names, selected, with_map=False, with_assigned=False)
+    mapped = attempt.transform(rows[["source_id", *move.source.columns]])[list(move.target.columns)]
+    plain = mapped.astype(object).where(mapped.notna(), None)
+    found = zip(rows["source_id"], fingerprints(mapped), plain.to_dict("records"), strict=True)
+    return {str(source_id): (digest, columns) for source_id, digest, columns in found}
+
+
+def _apply(cursor: extensions.cursor, attempt: Attempt, edits: list[Edit]) -> Iterator[Edit]:
+    """Write them at once; where the database refuses, one by one. Yields the refused ones."""
+    if not edits:
+        return
+    cursor.execute("SAVEPOINT edits")
+    try:
+        _write(cursor, attempt, edits)
+    except REFUSED:
+        cursor.execute("ROLLBACK TO SAVEPOINT edits")
+        if len(edits) == 1:
+            yield edits[0]
+            return
+        half = len(edits) // 2
+        yield from _apply(cursor, attempt, edits[:half])
+        yield from _apply(cursor, attempt, edits[half:])
+        return
+    cursor.execute("RELEASE SAVEPOINT edits")
+
+
+def _write(cursor: extensions.cursor, attempt: Attempt, edits: list[Edit]) -> None:
+    names = attempt.names
+    columns = [source for _, source in names.move.target.back]
+    pairs = [(sql.Identifier(f"v{n}"), sql.Identifier(f"has_v{n}")) for n in range(len(columns))]
+    kinds = attempt.located.facts.source.columns
+    staged = sql.SQL(", ").join(sql.SQL("{} text, {} boolean").format(*pair) for pair in pairs)
+    cursor.execute(names.query("rollback.stage_edits", columns=staged))
+    places = sql.SQL(", ").join([sql.Placeholder()] * (1 + 2 * len(columns)))
+    for edit in edits:
+        values = [part for name in columns for part in (edit.values.get(name), name in edit.values)]
+        cursor.execute(names.query("rollback.add_edit", values=places), [edit.source_id, *values])
+    assignments = sql.SQL(", ").join(
+        sql.SQL("{0} = CASE WHEN e.{2} THEN e.{1}::{3} ELSE s.{0} END").format(
+            sql.Identifier(name), *pair, sql.SQL(kinds[name].type)
+        )
+        for pair, name in zip(pairs, columns, strict=True)
+    )
+    cursor.execute(names.query("rollback.apply_edits", assignments=assignments))
+    whole = [edit.source_id for edit in edits if edit.fits]
+    cursor.execute(names.query("rollback.merged"), {"source_ids": whole})
+    cursor.execute("DROP TABLE pg_temp.edit")

@@ -1,0 +1,146 @@
+"""The way back, transition by transition, each committed by itself. What undoes a transition is the run's own step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from psycopg2 import extensions, sql
+
+from pipelines.table_move.database import journal
+from pipelines.table_move.database.attempt import Attempt
+from pipelines.table_move.database.back_names import BackNames, back_names
+from pipelines.table_move.database.connect import as_application
+from pipelines.table_move.database.edits import merge_back
+from pipelines.table_move.database.locking import Pause, ended_by_the_server, locking, persist
+from pipelines.table_move.database.losses import look_since
+from pipelines.table_move.database.references_back import references_back, references_due
+from pipelines.table_move.pure.losses import Loss, LossKind, losses
+from pipelines.table_move.status import Milestone
+
+NEW_WORLD = (
+    "The transaction was rolled back: the new table and its references are in force, the old table stays frozen."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchedBack:
+    """What the switch back did; how long writers waited, in milliseconds."""
+
+    pause_ms: float
+    references: int
+    merged: int
+    deleted: int
+    losses: tuple[Loss, ...]
+
+
+def return_table(attempt: Attempt, retired_schema: str) -> None:
+    """The old table, whole, back into the application's schema; it stays frozen. Undone by `cutover.retire`."""
+    names = attempt.names
+
+    def once() -> None:
+        with locking(attempt) as cursor:
+            cursor.execute(names.query("cutover.lock_for_retire"))
+            attempt.hold_fence(cursor)
+            home = sql.Identifier(names.schema)
+            cursor.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(names.source, home))
+            cursor.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(retired_schema)))
+            journal.reach(cursor, names.key, attempt.run_id, Milestone.SWITCHED)
+
+    persist(attempt, once, untouched=NEW_WORLD)
+
+
+def switch_back(attempt: Attempt, *, accept: Callable[[tuple[Loss, ...]], None]) -> SwitchedBack:
+    """From the new world in force to the old one, in one transaction in which writers wait and readers do not: edits,
+    references, deletions, the end of the freeze. Undone by `cutover.switch`.
+
+    accept: raises Blocked where the losses, found under the locks, are not accepted.
+    """
+    return persist(attempt, lambda: _switch_back_once(attempt, accept), untouched=NEW_WORLD)
+
+
+def _switch_back_once(attempt: Attempt, accept: Callable[[tuple[Loss, ...]], None]) -> SwitchedBack:
+    names, settings = attempt.names, attempt.settings
+    with locking(attempt, deadline=settings.max_write_pause) as cursor:
+        _lock(cursor, attempt)
+        pause = Pause(settings.max_write_pause, untouched=NEW_WORLD)
+        with ended_by_the_server(pause):
+            attempt.hold_fence(cursor)
+            back = back_names(cursor, attempt.located, switched=True)
+            since = look_since(cursor, attempt, back)
+            found = losses(since, switched=True)
+            accept(found)
+            pause.still_within()
+            cursor.execute(names.query("rollback.thaw"))
+            merged, refused = merge_back(cursor, attempt, since.edits)
+            if refused:
+                found = _with_refused(found, refused)
+                accept(found)
+            references = references_back(cursor, back)
+            deleted = _delete_old(cursor, attempt, since.deletions)
+            journal.reach(cursor, names.key, attempt.run_id, Milestone.COPYING)
+            pause.still_within()
+    return SwitchedBack(
+        pause_ms=pause.milliseconds, references=references, merged=merged, deleted=deleted, losses=found
+    )
+
+
+def _lock(cursor: extensions.cursor, attempt: Attempt) -> None:
+    names = attempt.names
+    tables = [names.source, *(names.table(table.table) for table in names.references)]
+    locked = sql.SQL(", ").join([*tables, names.table(names.move.target.table)])
+    cursor.execute(names.query("rollback.lock", locked=locked))
+
+
+def _with_refused(found: tuple[Loss, ...], refused: list[str]) -> tuple[Loss, ...]:
+    """The database knows more about what fits than the catalog shows: checks, domains, triggers."""
+    known = {loss.kind: loss for loss in found}
+    before = known[LossKind.DOES_NOT_FIT].keys if LossKind.DOES_NOT_FIT in known else ()
+    known[LossKind.DOES_NOT_FIT] = Loss(kind=LossKind.DOES_NOT_FIT, keys=(*before, *refused))
+    return tuple(known[kind] for kind in LossKind if kind in known)
+
+
+def _delete_old(cursor: extensions.cursor, attempt: Attempt, source_ids: tuple[str, ...]) -> int:
+    if not source_ids:
+        return 0
+    as_application(cursor, attempt.names.schema)
+    cursor.execute(attempt.names.query("rollback.delete_old"), {"source_ids": list(source_ids)})
+    return cursor.rowcount
+
+
+def end_freeze(attempt: Attempt) -> None:
+    """Take the trigger of the freeze away, which has been disabled. Readers wait at most `lock_timeout` for this."""
+    names = attempt.names
+
+    def once() -> None:
+        with locking(attempt) as cursor:
+            cursor.execute(names.query("rollback.drop_freeze"))
+            attempt.hold_fence(cursor)
+
+    with attempt.database.reading() as cursor:
+        cursor.execute(names.query("rollback.has_freeze"), {"oid": attempt.located.facts.source.oid})
+        is_there = cursor.fetchone()[0]
+    if is_there:
+        persist(
+            attempt, once, untouched="The old table serves reads and writes; only a disabled trigger is left on it."
+        )
+
+
+def late_references_back(attempt: Attempt) -> int:
+    """References that were written with new ids after the old world came back. Returns how many."""
+
+    def once() -> int:
+        with locking(attempt) as cursor:
+            back = _old_world(cursor, attempt)
+            if not references_due(cursor, back):
+                return 0
+        with locking(attempt) as cursor:
+            _lock(cursor, attempt)
+            attempt.hold_fence(cursor)
+            return references_back(cursor, _old_world(cursor, attempt))
+
+    return persist(attempt, once)
+
+
+def _old_world(cursor: extensions.cursor, attempt: Attempt) -> BackNames:
+    return back_names(cursor, attempt.located, switched=False)
