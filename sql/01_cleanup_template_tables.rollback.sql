@@ -69,10 +69,13 @@ BEGIN
             GROUP BY move) r ON r.move = m.move
         WHERE m.move = this_move;
     END IF;
-    IF this_milestone IS NULL THEN
+    IF this_milestone IS NULL OR this_milestone = 'rolled_back' THEN
         RAISE NOTICE 'There is no move to take back: nothing is left to do.';
         PERFORM set_config(key, value, true) FROM jsonb_each_text(settings_before);
         RETURN;
+    ELSIF this_milestone = 'purged' THEN
+        RAISE EXCEPTION 'the old table has been purged'
+            USING HINT = 'Its archive brings it back: python -m pipelines.templates rollback --archive DIR';
     ELSIF this_milestone NOT IN ('retired', 'confirmed') THEN
         RAISE EXCEPTION 'the pipeline is in the middle of this move (it is at: %)', this_milestone
             USING HINT = 'Finish it first: python -m pipelines.templates run';

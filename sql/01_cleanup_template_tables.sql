@@ -98,10 +98,18 @@ BEGIN
             USING HINT = 'Rename the schema, or use the version that made it.';
     ELSIF FOUND THEN
         SELECT milestone INTO found_text FROM pipelines.move WHERE move = this_move;
-        IF FOUND AND found_text = 'confirmed' AND old_table IS NOT NULL THEN
+        IF FOUND AND found_text = 'rolled_back' THEN  -- by the pipeline: it begins anew
+            DELETE FROM pipelines.id_map WHERE move = this_move;
+            DELETE FROM pipelines.batch WHERE move = this_move;
+            DELETE FROM pipelines.rejected WHERE move = this_move;
+            DELETE FROM pipelines.reference_change WHERE move = this_move;
+            DELETE FROM pipelines.kept_reference WHERE move = this_move;
+            DELETE FROM pipelines.retired_table WHERE move = this_move;
+            DELETE FROM pipelines.move WHERE move = this_move;
+        ELSIF FOUND AND found_text IN ('confirmed', 'purged') AND old_table IS NOT NULL THEN
             RAISE EXCEPTION 'a new %.prompt_templates has appeared; the old one is retired', application
                 USING HINT = 'Rename the new table away, then run this again.';
-        ELSIF FOUND AND found_text = 'confirmed' THEN
+        ELSIF FOUND AND found_text IN ('confirmed', 'purged') THEN
             RAISE NOTICE 'The move is done: nothing is left to do.';
             PERFORM set_config(key, value, true) FROM jsonb_each_text(settings_before);
             RETURN;

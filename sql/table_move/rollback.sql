@@ -108,8 +108,8 @@ WHERE m.move = {move} AND (m.loaded OR %(switched)s)
 -- Old rows whose row in the target is gone although its owner is there: whether another row of theirs lives, and whether
 -- something will refer to the old row.
 SELECT m.source_id, m.target_id::text, m.owner_rule <> 'copy' AND m.loaded,
-       EXISTS (SELECT FROM pipelines.id_map u JOIN {target} t ON t.{target_key} = u.target_id
-               WHERE u.move = {move} AND u.source_id = m.source_id),
+       m.source_id IN (SELECT u.source_id FROM pipelines.id_map u JOIN {target} t ON t.{target_key} = u.target_id
+                       WHERE u.move = {move}),
        m.source_id IN (SELECT r.value FROM ({references}) r WHERE r.value IS NOT NULL) OR m.source_id IN (
                SELECT u.source_id FROM ({references}) r JOIN pipelines.id_map u ON u.move = {move} AND u.target_id = r.id)
 FROM pipelines.id_map m

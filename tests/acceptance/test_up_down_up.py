@@ -92,6 +92,11 @@ def test_01_by_psql_is_taken_back_by_the_pipeline(application: Application, tmp_
 
     assert answer.code == 0, answer.err
     assert world(application) == before
+    for file in ("sql/01_cleanup_template_tables.rollback.sql", "sql/01_cleanup_template_tables.sql"):
+        assert psql(application, file).code == 0, "01 goes on from there: nothing to take back, and it begins anew"
+    assert not application.exists("public.prompt_templates")
+    assert psql(application, "sql/01_cleanup_template_tables.rollback.sql").code == 0
+    assert world(application) == before
 
 
 def test_a_rollback_before_the_cutover_removes_the_copies(application: Application, tmp_path: Path) -> None:
