@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -20,7 +20,7 @@ from pipelines.table_move.database.copy import copy, is_untouched
 from pipelines.table_move.database.retired import Purged, purge
 from pipelines.table_move.database.rewire import plan_changes
 from pipelines.table_move.database.surroundings import look_around
-from pipelines.table_move.errors import Blocked, GateClosed, MoveError, NotInTime
+from pipelines.table_move.errors import Blocked, Fenced, GateClosed, MoveError, NotInTime
 from pipelines.table_move.obstacles import obstacles
 from pipelines.table_move.outcome import Outcome, conclude
 from pipelines.table_move.quality import gate
@@ -127,12 +127,18 @@ class Phases:
         return self._end(State.PURGED if self.milestone is Milestone.PURGED else State.DONE)
 
     def stopped(self) -> Outcome:
-        self._bring_foreign_keys_back()
+        self._tidy_up()
         return self._end(State.STOPPED)
 
     def failed(self, state: State, error: str) -> Outcome:
-        self._bring_foreign_keys_back()
+        self._tidy_up()
         return self._end(state, error=error)
+
+    def _tidy_up(self) -> None:
+        """What an attempt that does not come to its end would leave behind; where that fails, the next one does it."""
+        with suppress(MoveError, Error):
+            clear_claims(self.attempt)
+        self._bring_foreign_keys_back()
 
     def _bring_foreign_keys_back(self) -> None:
         """What this attempt, or a killed one before it, took away for a switch that did not happen."""
@@ -141,6 +147,8 @@ class Phases:
         briefly = self.attempt.settings.model_copy(update={"lock_wait": min(self.attempt.settings.lock_wait, BRIEFLY)})
         try:
             broken = foreign_keys.restore(replace(self.attempt, settings=briefly))
+        except Fenced:
+            return  # they are the business of the run that took over
         except (MoveError, Error):
             self.remark = "Foreign keys to the old table are still away: the next run puts them back, or goes on."
             return

@@ -29,6 +29,7 @@ def fill(application: Application) -> None:
         "COMMENT ON CONSTRAINT one ON stages IS 'the old world''s';"
         "ALTER TABLE stages ADD CONSTRAINT two FOREIGN KEY (response_generation_template_id)"
         " REFERENCES prompt_templates NOT VALID;"
+        "UPDATE stages SET created_at = '2020-01-01'; UPDATE businesses SET created_at = '2020-01-01';"
         "ANALYZE"
     )
 
