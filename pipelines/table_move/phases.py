@@ -16,7 +16,7 @@ from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catalog import locate
 from pipelines.table_move.database.catch_up import catch_up, untouch
 from pipelines.table_move.database.claims import assign_owners, build_claims, clear_claims
-from pipelines.table_move.database.copy import copy, is_untouched
+from pipelines.table_move.database.copy import copy
 from pipelines.table_move.database.retired import Purged, purge
 from pipelines.table_move.database.rewire import plan_changes
 from pipelines.table_move.database.surroundings import look_around
@@ -60,7 +60,6 @@ class Phases:
                 assign_owners(self.attempt, assigned)
             if self.attempt.settings.until != "copy":
                 gate.warm_up()
-            self.settled = self._now() if is_untouched(self.attempt) else None
             build_claims(self.attempt)
             adopt(self.attempt)
             self.rows_written += copy(self.attempt)
@@ -69,7 +68,7 @@ class Phases:
         """A rehearsal: what moved during the copy is settled, and the gate is asked before anybody has to wait."""
         with self._in(Phase.VERIFY):
             now = self._now()
-            self.rows_written += catch_up(self.attempt, since=self.settled)
+            self.rows_written += catch_up(self.attempt)
             self._note_settled(now)
             plan_changes(self.attempt)
             self._check(self.suites)

@@ -94,6 +94,7 @@ def open_attempt(
                 target_oid=facts.target.oid,
                 mapping=mapping_fingerprint(move),
             )
+            milestone = Milestone.COPYING
         named = bool(plan.assigned) or has_assigned(cursor, plan.located.names)
     attempt = Attempt(
         run_id=run_id,

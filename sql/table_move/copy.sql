@@ -38,12 +38,6 @@ DELETE FROM pipelines.assigned_owner WHERE move = {move};
 INSERT INTO pipelines.assigned_owner (move, source_id, owner_id)
 SELECT {move}, a.source_id, a.owner_id FROM ({assigned}) a;
 
--- name: is_untouched
--- Whether the map is empty, and nothing was rejected.
-SELECT NOT EXISTS (SELECT FROM pipelines.id_map WHERE move = {move})
-   AND NOT EXISTS (SELECT FROM pipelines.rejected WHERE move = {move})
-   AND NOT EXISTS (SELECT FROM pipelines.batch WHERE move = {move});
-
 -- name: byte_ranges
 -- Where to cut the table so that no range holds much more than the given bytes, wide values counted unpacked.
 SELECT min(place)::text FROM (

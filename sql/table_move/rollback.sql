@@ -192,7 +192,8 @@ WHERE m.move = {move} AND m.loaded AND m.target_id = t.{target_key} AND m.target
 -- name: begin_anew
 -- A move that was taken back begins again, with the tables that are there now.
 UPDATE pipelines.move SET milestone = %(milestone)s, source_oid = %(source_oid)s, target_oid = %(target_oid)s,
-    mapping = %(mapping)s, retired_schema = NULL, write_pause_ms = NULL, switched_xmin = NULL
+    mapping = %(mapping)s, retired_schema = NULL, write_pause_ms = NULL, settled_xmin = NULL,
+    switched_xmin = NULL
 WHERE move = %(move)s AND fence = %(run_id)s AND milestone = ANY (%(from)s);
 
 -- name: forget

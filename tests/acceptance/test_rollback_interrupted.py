@@ -32,7 +32,7 @@ POINTS = [
     (WayBack, "switch_back", "after", "copying"),
     (going_back, "end_freeze", "after", "copying"),
     (way_back.foreign_keys, "_validate", "before", "copying"),
-    (way_back.foreign_keys, "_forget", "before", "copying"),
+    (way_back.foreign_keys, "_add", "before", "copying"),
     (removal, "_delete", "after", "copying"),
     (WayBack, "remove", "after", "rolled_back"),
 ]

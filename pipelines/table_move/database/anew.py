@@ -18,6 +18,7 @@ _FORGOTTEN = (
     "retired_table",
     "candidate",
     "claim",
+    "touched",
 )
 
 

@@ -34,13 +34,6 @@ def copy(attempt: Attempt) -> int:
     return written
 
 
-def is_untouched(attempt: Attempt) -> bool:
-    """Whether no earlier attempt has copied anything."""
-    with attempt.database.reading() as cursor:
-        cursor.execute(attempt.names.query("copy.is_untouched"))
-        return cursor.fetchone()[0]
-
-
 def map_batch(attempt: Attempt, rows: pd.DataFrame) -> MappedRows:
     """Source rows as `read_rows` brings them, mapped as this attempt says."""
     return map_rows(
