@@ -6,7 +6,7 @@
 --                templates.content may be NULL again where it was so. Columns, keys and NOT NULL that were there before 05
 --                stay; a key that 05 only validated stays valid. The columns are the last of the table, otherwise everything
 --                is as before. Works from wherever 05 stands.
--- How, Locks     As in 05, by its procedures in the schema pipelines_migrations, which leave with it.
+-- Locks          As in 05, by its procedures in the schema pipelines_migrations, which leave with it.
 -- Time           That of 05.
 -- Going back     05_stage_references_as_uuid.sql
 --
