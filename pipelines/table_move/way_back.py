@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipelines.table_move.database import foreign_keys, going_back, journal
 from pipelines.table_move.database.attempt import Attempt
+from pipelines.table_move.database.catch_up import untouch
 from pipelines.table_move.database.claims import clear_claims
 from pipelines.table_move.database.removal import remove
 from pipelines.table_move.database.retired import Retired, rebuild
@@ -69,6 +70,7 @@ class WayBack:
         with self._in("inserted rows leave"):
             self._late_references()
             clear_claims(self.attempt)
+            untouch(self.attempt)
             self.went = replace(self.went, removed=remove(self.attempt))
         self.milestone = Milestone.ROLLED_BACK
 

@@ -247,11 +247,13 @@ SELECT 1 FROM pipelines.move WHERE move = %(move)s AND fence = %(run_id)s FOR SH
 
 -- name: reach
 -- Commit a milestone together with the work it stands for; a row only along an allowed transition. The switch also
--- notes which transactions may have written before it: it holds the locks that keep writers out.
+-- notes which transactions may have written before it: it holds the locks that keep writers out. Once the old world is in
+-- force again, nobody knows what is settled.
 UPDATE pipelines.move SET milestone = %(milestone)s,
     retired_schema = CASE WHEN %(milestone)s IN ('retired', 'confirmed') THEN coalesce(%(retired_schema)s, retired_schema) END,
     write_pause_ms = coalesce(%(write_pause_ms)s, write_pause_ms),
-    switched_xmin = CASE WHEN milestone = 'copying' THEN pg_snapshot_xmin(pg_current_snapshot()) ELSE switched_xmin END
+    switched_xmin = CASE WHEN milestone = 'copying' THEN pg_snapshot_xmin(pg_current_snapshot()) ELSE switched_xmin END,
+    settled_xmin = CASE WHEN %(milestone)s <> 'copying' THEN settled_xmin END
 WHERE move = %(move)s AND fence = %(run_id)s AND milestone = ANY (%(from)s);
 
 -- name: settled

@@ -13,11 +13,11 @@ from tests.application import Application
 from tests.command import ROOT, environment
 
 
-def on_a_terminal(url: str, reports: Path, typed: str, *arguments: str) -> tuple[int, str]:
-    """Run the verb `run` on a pseudo terminal, type this, and give exit code and everything that was shown."""
+def on_a_terminal(url: str, reports: Path, typed: str, *arguments: str, verb: str = "run") -> tuple[int, str]:
+    """Call a verb on a pseudo terminal, type this, and give exit code and everything that was shown."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.templates", "run", "--report-dir", str(reports), *arguments],
+        [sys.executable, "-m", "pipelines.templates", verb, "--report-dir", str(reports), *arguments],
         cwd=ROOT,
         env=environment(DATABASE_URL=url, TERM="xterm", COLUMNS="100"),
         stdin=theirs,
@@ -53,6 +53,21 @@ def test_a_real_database_is_named_and_confirmed_once(application: Application, t
     code, shown = on_a_terminal(application.url, tmp_path, "", "--until", "copy", "--yes")
     assert code == 0, shown
     assert "Move 1 rows" not in shown
+
+
+def test_rollback_and_purge_ask_once_as_well(application: Application, tmp_path: Path) -> None:
+    business = application.business(1)
+    application.template("a")
+    application.stage(1, business, "a")
+    assert on_a_terminal(application.url, tmp_path, "", "--yes")[0] == 0
+    for verb, asked in (("purge", "then drop the retired table?"), ("rollback", "Take the move of 1 rows of")):
+        places = application.places()
+        code, shown = on_a_terminal(application.url, tmp_path, "n\n", verb=verb)
+        assert (code, asked in shown) == (2, True), shown
+        assert application.places() == places
+    code, shown = on_a_terminal(application.url, tmp_path, "y\n", verb="rollback")
+    assert code == 0, shown
+    assert application.exists("public.prompt_templates")
 
 
 def test_data_cannot_steer_the_terminal(application: Application, tmp_path: Path) -> None:
