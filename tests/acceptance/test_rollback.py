@@ -3,6 +3,7 @@ is complete. Judged by plain SQL."""
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -370,3 +371,22 @@ def test_the_command_that_a_refusal_names_works(moved, tmp_path: Path) -> None:
     command = shlex.split(refused.err[refused.err.index("python -m") :].splitlines()[0])
     assert command[:3] == ["python", "-m", "pipelines.templates"]
     assert call(*command[3:], "--report-dir", str(tmp_path), DATABASE_URL=app.url).code == 0
+
+
+def test_after_05_it_says_to_take_05_down_first_and_that_works(moved, tmp_path: Path) -> None:
+    app = moved("row a", f"row {U1}", "stage 1 1 a", f"stage 2 2 {U1} a", KEYS_TO_OLD)
+    stages = "SELECT stage_selection_template_id, data_extraction_template_id FROM stages ORDER BY stage_id"
+    migrations = {"module": "pipelines.migrations", "DATABASE_URL": app.url}
+    up = call("up", **migrations)
+    assert up.code == 0, up.err
+    assert app.value("SELECT pg_typeof(stage_selection_template_id)::text FROM stages LIMIT 1") == "uuid"
+
+    refused = verb(app, tmp_path, "rollback")
+
+    assert (refused.code, {b["code"] for b in refused.json["blockers"]}) == (3, {"column_cannot_hold"}), refused.err
+    command = re.search(r"python -m pipelines\.migrations (down --to 04)", refused.err)[1]
+    down = call(*command.split(), **migrations)
+    assert down.code == 0, down.err
+    answer = verb(app, tmp_path, "rollback")
+    assert answer.code == 0, answer.err
+    assert app.rows(stages) == [("a", None), (U1, "a")]
