@@ -146,7 +146,7 @@ def test_a_deletion_is_carried_back_where_nothing_else_needs_the_old_row(moved, 
     for key in ("gone", "copied", "used"):
         app.execute("DELETE FROM templates WHERE template_id = %s", (new_id(app, key),))
     app.execute("UPDATE stages SET stage_selection_template_id = NULL, data_extraction_template_id = NULL"
-                " WHERE stage_id::text LIKE %s", (f"%{10_002:x}",))  # fmt: skip
+                " WHERE stage_selection_template_id::text <> %s", (new_id(app, "used"),))  # fmt: skip
 
     back(app, tmp_path, {"deletion_comes_back": ["copied", "used"]})
 
