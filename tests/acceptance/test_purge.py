@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import shlex
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.acceptance.test_cases import KEYS_TO_OLD, business, words
 from tests.acceptance.test_up_down_up import MAP, verb, world
 from tests.application import Application
 from tests.command import Answer, call
+from tests.postgres_tools import contents
 
 U1 = "00000001-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 ODD = (
@@ -311,3 +313,28 @@ def test_a_reader_of_the_retired_table_is_waited_for_and_not_killed(done, tmp_pa
     reader.rollback()
     reader.close()
     purged(app, tmp_path)
+
+
+def test_an_application_in_another_schema_goes_and_comes_back_too(application: Application, tmp_path: Path) -> None:
+    business_id = application.business(1)
+    words("row a", "row b", "stage 1 1 a b", KEYS_TO_OLD)(application)
+    application.execute(
+        'CREATE SCHEMA "App \'1"; '
+        + "".join(
+            f'ALTER TABLE {table} SET SCHEMA "App \'1"; '
+            for table in ("businesses", "prompt_templates", "templates", "stages")
+        )
+    )
+    application.execute("""SET search_path = "App '1" """)
+    before = contents(application, "prompt_templates", "templates", "stages")
+    more = ("--schema", "App '1")
+    assert verb(application, tmp_path, "run", "--drop", "--archive", str(tmp_path / "archive"), *more).code == 0
+    application.execute("UPDATE templates SET system_prompt = 'kept'")
+    refused = verb(application, tmp_path, "rollback", "--archive", str(tmp_path / "archive"), *more)
+    assert refused.code == 3
+    command = shlex.split(refused.err[refused.err.index("python -m") :].splitlines()[0])
+    answer = call(*command[3:], "--report-dir", str(tmp_path), DATABASE_URL=application.url)
+    assert answer.code == 0, answer.err
+    assert application.value("SELECT count(*) FROM templates WHERE business_id = %s", (business_id,)) == 2
+    application.execute("DELETE FROM templates")
+    assert contents(application, "prompt_templates", "templates", "stages") == before
