@@ -6,7 +6,8 @@
 --                templates.content may be NULL again where it was so. Columns, keys and NOT NULL that were there before 05
 --                stay; a key that 05 only validated stays valid. The columns are the last of the table, otherwise everything
 --                is as before. Works from wherever 05 stands.
--- Locks          As in 05, by its procedures in the schema pipelines_migrations, which leave with it.
+-- How            As 05, by its procedures in the schema pipelines_migrations, which leave with it.
+-- Locks          Those of 05.
 -- Time           That of 05.
 -- Going back     05_stage_references_as_uuid.sql
 --
@@ -125,7 +126,8 @@ DO $$ BEGIN
 END $$;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS pipelines_new_idx_response_template_id
 ON stages (pipelines_new_response_template_id);
--- squawk-ignore ban-drop-table -- the temporary one
+-- The temporary one, which nobody else sees.
+-- squawk-ignore ban-drop-table
 DROP TABLE IF EXISTS pg_temp.stages;
 
 -- 4. The proof, then all at once: the old columns, the keys, NOT NULL, and what 05 kept of them.

@@ -194,7 +194,8 @@ $plan$;
 -- 3. The steps, as procedures that the way back uses as well.
 
 -- A lock that makes others wait is awaited for lock_timeout only, then everybody passes, and it is tried again.
--- squawk-ignore require-lock-timeout -- that is what it sets
+-- To set lock_timeout is what it is for.
+-- squawk-ignore require-lock-timeout
 CREATE OR REPLACE PROCEDURE pipelines_migrations.take_lock(tables text, mode text) LANGUAGE plpgsql AS $$
 DECLARE
     until CONSTANT timestamptz := clock_timestamp() + interval '1 minute';
@@ -385,7 +386,8 @@ ON stages (pipelines_new_extraction_template_id);
 CALL pipelines_migrations.stand_in('pipelines_new_response_template_id');
 CREATE INDEX CONCURRENTLY IF NOT EXISTS pipelines_new_idx_response_template_id
 ON stages (pipelines_new_response_template_id);
--- squawk-ignore ban-drop-table -- the temporary one
+-- The temporary one, which nobody else sees.
+-- squawk-ignore ban-drop-table
 DROP TABLE IF EXISTS pg_temp.stages;
 
 -- 5. The keys, on the new column or on the one that was uuid already. Valid for what is written from now on, then for all.

@@ -33,9 +33,9 @@ BETWEEN = {
     "before the first batch": ("FOR SHARE", "COPY \"public\".\"templates\""),
     "before the release": ("LOCK TABLE \"public\".\"prompt_templates\"",),
     "before the switch": ("LOCK TABLE \"public\".\"prompt_templates\", \"public\".\"stages\" IN SHARE ROW",),
-    "after the switch": ("CREATE TRIGGER", "COMMIT", "SET search_path"),
-    "before the retirement": ("IN ACCESS EXCLUSIVE MODE", "CREATE TRIGGER", "IN ACCESS EXCLUSIVE MODE"),
-    "before the end": ("IN ACCESS EXCLUSIVE MODE", "CREATE TRIGGER", "DELETE FROM pipelines.claim"),
+    "after the switch": ("TRIGGER pipelines_frozen", "COMMIT", "SET search_path"),
+    "before the retirement": ("IN ACCESS EXCLUSIVE MODE", "TRIGGER pipelines_frozen", "IN ACCESS EXCLUSIVE MODE"),
+    "before the end": ("IN ACCESS EXCLUSIVE MODE", "TRIGGER pipelines_frozen", "DELETE FROM pipelines.claim"),
 }  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def test_a_run_that_wakes_up_after_another_one_took_over_writes_nothing(whole: S
 
 
 def test_a_run_that_commits_the_switch_while_another_one_waits_to_take_over_is_followed(whole: Sweep) -> None:
-    point = whole.point("CREATE TRIGGER", "COMMIT")
+    point = whole.point("TRIGGER pipelines_frozen", "COMMIT")
     with whole.copy() as url, Application(url) as application:
         asleep = whole.start(url, Fault(point=point, action="stop"))
         asleep.wait_until_stopped()
@@ -109,7 +109,7 @@ def test_a_run_that_sleeps_in_a_transaction_is_named_to_the_one_that_wants_to_ta
         assert whole.judge(url) == []
 
 
-@pytest.mark.parametrize("label", ["COPY \"public\".\"templates\"", "CREATE TRIGGER"])  # fmt: skip
+@pytest.mark.parametrize("label", ["COPY \"public\".\"templates\"", "TRIGGER pipelines_frozen"])  # fmt: skip
 def test_a_lost_lock_is_noticed_before_the_next_commit_but_one(whole: Sweep, label: str) -> None:
     """In the middle of a transaction the fence keeps everybody out; the next one does not begin."""
     point = whole.point(label)

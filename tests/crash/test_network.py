@@ -16,7 +16,7 @@ from tests.crash.nursery import Child, Nursery
 from tests.crash.proxy import Proxy, Weather, proxy
 from tests.crash.sweep import RUN, SEQUENCES, Sweep, sweep
 
-FREEZE = b"CREATE TRIGGER pipelines_frozen"
+FREEZE = b"TRIGGER pipelines_frozen"
 
 
 @pytest.fixture(scope="module")

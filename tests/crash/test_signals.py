@@ -30,7 +30,7 @@ def whole(server: str, nursery: Nursery, tmp_path_factory: pytest.TempPathFactor
 PLACES = {
     "in the copy": ('COPY "public"."templates"',),
     "in the gate": ("[gate]", "[gate]", "[gate]"),
-    "in the switch": ("UPDATE \"public\".\"stages\"",),
+    "in the switch": ("WITH n AS MATERIALIZED",),
     "in the retirement": ("CREATE SCHEMA \"pipelines_retired",),
 }  # fmt: skip
 
