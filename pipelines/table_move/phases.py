@@ -14,8 +14,8 @@ from pipelines.table_move.database import cutover, foreign_keys, journal, versio
 from pipelines.table_move.database.adopt import adopt
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catalog import locate
-from pipelines.table_move.database.catch_up import catch_up, untouch
-from pipelines.table_move.database.claims import assign_owners, build_claims, clear_claims
+from pipelines.table_move.database.catch_up import catch_up
+from pipelines.table_move.database.claims import assign_owners, build_claims, clear_working_tables
 from pipelines.table_move.database.copy import copy
 from pipelines.table_move.database.retired import Purged, purge
 from pipelines.table_move.database.rewire import plan_changes
@@ -108,8 +108,7 @@ class Phases:
         with self._in(Phase.CONFIRM):
             self.rows_written += cutover.rewire_late(self.attempt)
             self._check([suite for suite in self.suites if suite.subject in ("references", "reconciliation")])
-            clear_claims(self.attempt)
-            untouch(self.attempt)
+            clear_working_tables(self.attempt)
             if self.before(Milestone.CONFIRMED):
                 with self.attempt.database.writing() as cursor:
                     journal.reach(cursor, self.attempt.names.key, self.attempt.run_id, Milestone.CONFIRMED)
@@ -136,7 +135,7 @@ class Phases:
     def _tidy_up(self) -> None:
         """What an attempt that does not come to its end would leave behind; where that fails, the next one does it."""
         with suppress(MoveError, Error):
-            clear_claims(self.attempt)
+            clear_working_tables(self.attempt)
         self._bring_foreign_keys_back()
 
     def _bring_foreign_keys_back(self) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from pipelines.table_move.database import foreign_keys, going_back, journal
 from pipelines.table_move.database.attempt import Attempt
-from pipelines.table_move.database.catch_up import untouch
-from pipelines.table_move.database.claims import clear_claims
+from pipelines.table_move.database.claims import clear_working_tables
 from pipelines.table_move.database.removal import remove
 from pipelines.table_move.database.retired import Retired, rebuild
 from pipelines.table_move.outcome import Outcome, conclude
@@ -69,8 +68,7 @@ class WayBack:
     def remove(self) -> None:
         with self._in("inserted rows leave"):
             self._late_references()
-            clear_claims(self.attempt)
-            untouch(self.attempt)
+            clear_working_tables(self.attempt)
             self.went = replace(self.went, removed=remove(self.attempt))
         self.milestone = Milestone.ROLLED_BACK
 

@@ -111,7 +111,7 @@ def test_a_killed_backend_which_makes_the_server_restart_all_ends_the_run_and_th
 ) -> None:
     with small_database(server) as url:
         going = start(nursery, url, tmp_path, phase)
-        with Application(url) as application, suppress(psycopg2.Error):
+        with Application(url) as application, suppress(psycopg2.Error, ProcessLookupError):
             pids = (
                 "SELECT pid FROM pg_stat_activity WHERE application_name = 'pipelines' AND datname = current_database()"
             )

@@ -46,7 +46,7 @@ def try_all(
 
 @EVERY_SEQUENCE
 def test_killed_anywhere_it_goes_on(begun: Sweep, sequence: Sequence, seed: int, record_property) -> None:
-    some = random.Random(seed).sample(list(begun.kills()), 4)
+    some = random.Random(seed).sample(list(begun.kills()), 2)
     try_all(begun, [(fault,) for fault in some], f"killed, {sequence.name}, a sample", record_property)
 
 

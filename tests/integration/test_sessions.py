@@ -62,6 +62,15 @@ def test_a_terminated_backend_is_a_lost_connection(application: Application, dat
         cursor.execute("SELECT 1")
 
 
+def test_a_lost_connection_is_told_whoever_wraps_it(application: Application, database: Database) -> None:
+    """In the middle of a COPY psycopg2 says no more than DatabaseError; SQLAlchemy and Great Expectations wrap it."""
+    for wrapped in (psycopg2.DatabaseError("server closed the connection unexpectedly"), RuntimeError("no connection")):
+        with pytest.raises(ConnectionLost), told_by_sqlstate():
+            raise wrapped from psycopg2.OperationalError("server closed the connection unexpectedly")
+    with pytest.raises(RuntimeError), told_by_sqlstate():
+        raise RuntimeError("a bug") from ValueError("of ours")
+
+
 def test_one_run_at_a_time_and_the_other_is_told_who(database: Database) -> None:
     with exclusive(database, "templates"):
         with pytest.raises(AnotherRunActive, match="table_move"), exclusive(database, "templates", polled_for=0.3):

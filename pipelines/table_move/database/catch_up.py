@@ -42,13 +42,6 @@ def touch_target(attempt: Attempt, since: int, *, patience: float = 0) -> None:
         cursor.execute(attempt.names.query("catchup.touch_target", t_is_new=attempt.names.is_new("t", since)))
 
 
-def untouch(attempt: Attempt) -> None:
-    """Forget what has moved. The working table is empty between runs."""
-    with attempt.database.writing() as cursor:
-        attempt.hold_fence(cursor)
-        cursor.execute(attempt.names.query("catchup.untouch"))
-
-
 def _touch(attempt: Attempt, since: int, patience: float) -> bool:
     """Note what has moved since, and who claims it. Returns whether a source row or an owner is gone."""
     names = attempt.names

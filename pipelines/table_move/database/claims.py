@@ -37,7 +37,10 @@ def has_assigned(cursor: extensions.cursor, names: Names) -> bool:
     return cursor.fetchone()[0]
 
 
-def clear_claims(attempt: Attempt) -> None:
+def clear_working_tables(attempt: Attempt) -> None:
+    """What is of use only within an attempt: claims, candidates, and what may have moved."""
+    names = attempt.names
     with attempt.database.writing() as cursor:
         attempt.hold_fence(cursor)
-        cursor.execute(attempt.names.query("copy.clear_claims"))
+        for name in ("copy.clear_claims", "adoption.clear", "catchup.untouch"):
+            cursor.execute(names.query(name))

@@ -61,6 +61,9 @@ _PINS = (
 )
 
 
+LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
+
+
 class Session(extensions.connection):
     """A psycopg2 connection whose first statements pin its settings; READ COMMITTED, said explicitly."""
 
@@ -257,29 +260,41 @@ def _refused(problem: psycopg2.OperationalError, database: Database) -> MoveErro
 
 @contextmanager
 def told_by_sqlstate() -> Iterator[None]:
-    """Turn what the database reports into our errors, by SQLSTATE and never by message text."""
-    again = "Run the same command again: it goes on where it stopped."
+    """Turn what the database reports into our errors, by SQLSTATE and never by message text; also what another library
+    has wrapped."""
     try:
         yield
-    except psycopg2.Error as problem:
-        state = problem.pgcode or ""
-        said = problem.diag.message_primary or str(problem).strip().partition("\n")[0]
-        kept = "What was committed stays; the open transaction was rolled back."
-        if state.startswith(("08", "57P")) or (
-            not state and isinstance(problem, psycopg2.OperationalError | psycopg2.InterfaceError)
-        ):
-            unanswered = "What was committed stays, what was not is undone: the journal knows which."
-            raise ConnectionLost(f"The connection was lost: {said}", untouched=unanswered, next_step=again) from problem
-        if state in ("55P03", "57014", "25P03", "25P04"):
-            raise NotInTime(
-                f"A lock or a timeout ended a statement: {said}", untouched=kept, next_step=again
-            ) from problem
-        if state == "40P01" or state.startswith(("40", "53")):
-            raise ConnectionLost(f"The database could not go on: {said}", untouched=kept, next_step=again) from problem
-        if state in ("42501", "25006", "28000", "28P01", "3D000"):
-            raise Blocked(
-                f"The database refused: {said}",
-                untouched=kept,
-                next_step="Grant what is missing (sql/roles.sql lists the rights per verb), then run again.",
-            ) from problem
+    except MoveError:
         raise
+    except Exception as problem:
+        reported = _reported(problem)
+        told = None if reported is None else _told(reported)
+        if told is None:
+            raise
+        raise told from problem
+
+
+def _reported(problem: BaseException | None) -> psycopg2.Error | None:
+    while problem is not None and not isinstance(problem, psycopg2.Error):
+        problem = problem.__cause__
+    return problem
+
+
+def _told(problem: psycopg2.Error) -> MoveError | None:
+    again = "Run the same command again: it goes on where it stopped."
+    state = problem.pgcode or ""
+    said = problem.diag.message_primary or str(problem).strip().partition("\n")[0]
+    kept = "What was committed stays; the open transaction was rolled back."
+    # Without a SQLSTATE it is libpq that speaks, in the middle of a COPY as a plain DatabaseError.
+    lost = isinstance(problem, LOST) or type(problem) is psycopg2.DatabaseError
+    if state.startswith(("08", "57P")) or (not state and lost):
+        unanswered = "What was committed stays, what was not is undone: the journal knows which."
+        return ConnectionLost(f"The connection was lost: {said}", untouched=unanswered, next_step=again)
+    if state in ("55P03", "57014", "25P03", "25P04"):
+        return NotInTime(f"A lock or a timeout ended a statement: {said}", untouched=kept, next_step=again)
+    if state.startswith(("40", "53")):
+        return ConnectionLost(f"The database could not go on: {said}", untouched=kept, next_step=again)
+    if state in ("42501", "25006", "28000", "28P01", "3D000"):
+        grant = "Grant what is missing (sql/roles.sql lists the rights per verb), then run again."
+        return Blocked(f"The database refused: {said}", untouched=kept, next_step=grant)
+    return None
