@@ -12,7 +12,8 @@ import psycopg2
 import pytest
 
 from pipelines.table_move.database import embedded
-from pipelines.table_move.database.connect import Database, parse_url
+from pipelines.table_move.database.address import parse_url
+from pipelines.table_move.database.connect import Database
 from pipelines.templates import demo
 from tests import machine_server
 from tests.application import Application

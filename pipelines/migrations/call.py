@@ -42,7 +42,8 @@ class Call:
 def prepare(settings: Settings, folder: Path | None, console: Console) -> Call:
     """Where the verb works. Raises UsageProblem without a URL."""
     from pipelines.migrations.files import FOLDER
-    from pipelines.table_move.database.connect import Database, libpq_variables_set, parse_url
+    from pipelines.table_move.database.address import libpq_variables_set, parse_url
+    from pipelines.table_move.database.connect import Database
 
     if settings.database_url is None:
         named = libpq_variables_set()

@@ -15,7 +15,8 @@ from pipelines.table_move.code_version import code_version
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catalog import Located
-from pipelines.table_move.database.connect import Database, told_by_sqlstate
+from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.refusals import told_by_sqlstate
 from pipelines.table_move.errors import AnotherRunActive, ConnectionLost, Interrupted, MoveError, ReportNotWritten
 from pipelines.table_move.quality.report import Facts, write_report
 from pipelines.table_move.records import MoveRow

@@ -9,8 +9,9 @@ import psycopg2
 import pytest
 
 from pipelines.table_move.database import journal
-from pipelines.table_move.database.connect import Database, told_by_sqlstate
+from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.lock import exclusive
+from pipelines.table_move.database.refusals import told_by_sqlstate
 from pipelines.table_move.errors import AnotherRunActive, Blocked, ConnectionLost, Fenced, NotInTime
 from pipelines.table_move.status import Milestone
 from tests.application import Application

@@ -8,7 +8,8 @@ from itertools import pairwise
 import pytest
 
 from pipelines.table_move.console import shown
-from pipelines.table_move.database.connect import BOUNDS, Database, parse_url
+from pipelines.table_move.database.address import BOUNDS, parse_url
+from pipelines.table_move.database.connect import Database
 from pipelines.table_move.errors import UsageProblem
 from pipelines.table_move.quality.suites import read_suites
 from pipelines.table_move.settings import Settings, duration, size

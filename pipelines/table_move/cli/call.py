@@ -101,7 +101,7 @@ def conclude(
     document: what the JSON shows where nothing else is known.
     """
     from pipelines.table_move.console import Console
-    from pipelines.table_move.database.connect import told_by_sqlstate
+    from pipelines.table_move.database.refusals import told_by_sqlstate
     from pipelines.table_move.settings import Settings
 
     console = Console(as_json=bool(options["as_json"]))  # until the settings are read
@@ -136,7 +136,8 @@ def _told(problem: MoveError, caught: BaseException) -> dict[str, Any]:
 
 
 def _prepare(move: Move, demo: Demo | None, settings: Settings, console: Console, *, create_demo: bool) -> Call:
-    from pipelines.table_move.database.connect import Database, libpq_variables_set, parse_url
+    from pipelines.table_move.database.address import libpq_variables_set, parse_url
+    from pipelines.table_move.database.connect import Database
 
     if settings.database_url is not None:
         database = Database(

@@ -24,7 +24,8 @@ class Demo:
 
 def demo_database(schema: str, application_name: str) -> Database:
     """Start the embedded server, or join it. The database in it may not be there yet; see `ensure_demo`."""
-    from pipelines.table_move.database.connect import Database, parse_url
+    from pipelines.table_move.database.address import parse_url
+    from pipelines.table_move.database.connect import Database
     from pipelines.table_move.database.embedded import start
 
     FOLDER.mkdir(exist_ok=True)

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event
-from urllib.parse import parse_qsl
 from weakref import WeakSet
 
 import psycopg2
 from psycopg2 import extensions, sql
 
-from pipelines.table_move.errors import Blocked, ConnectionLost, MoveError, NotInTime, UsageProblem
-
-# Any of these names a database to libpq; with one set and no URL it is unclear which database is meant.
-LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE")
-
-# What an operator waits at most before a server that has vanished is believed to be gone: 10 s for a new session, about
-# 25 s for an open one. Both ends look: ours would wait for ever, the server would keep locks for hours. (A connection
-# that somebody in between keeps alive without forwarding anything cannot be told from a long statement.)
-BOUNDS = {
-    "connect_timeout": "10",
-    "keepalives": "1",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "25000",
-}
+from pipelines.table_move.database.refusals import refused
+from pipelines.table_move.errors import ConnectionLost
 
 # Nothing of the application's can stand before pg_catalog, row security raises instead of hiding rows, and text
 # comes and goes as UTF-8, whatever the role, the database or the environment say. Values of every type travel as text,
@@ -59,9 +42,6 @@ _PINS = (
     "SET work_mem = '64MB'",  # whole tables are joined by hash; the default would do it in many passes over the disk
     "SET jit = off",  # it costs more than it saves where statements are many and their sizes known badly
 )
-
-
-LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
 
 class Session(extensions.connection):
@@ -118,7 +98,8 @@ class Database:
         try:
             session = psycopg2.connect(connection_factory=Session, **arguments)
         except psycopg2.OperationalError as problem:
-            raise _refused(problem, self) from None
+            secrets = (self.parameters.get("password"), self.parameters.get("sslpassword"))
+            raise refused(problem, label=self.label, secrets=secrets) from None
         self.sessions.add(session)
         if self.lock_wait:
             session.autocommit = True  # a standby refuses to open a transaction that may write
@@ -198,36 +179,6 @@ def _wait_for_locks(session: Session, seconds: float) -> None:
         cursor.execute("SELECT set_config('lock_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",))
 
 
-def parse_url(url: str) -> dict[str, str]:
-    """libpq's parameters of a URL, with BOUNDS where it has none of its own.
-
-    Raises UsageProblem without repeating the URL, which may hold a password.
-    """
-    example = "Give a URL such as postgresql://USER@HOST:5432/DATABASE with --database-url or DATABASE_URL."
-    if not url.strip():
-        raise UsageProblem("The database URL is empty.", untouched="Nothing was read or written.", next_step=example)
-    plain = re.sub(r"^(postgres|postgresql)\+psycopg2?://", "postgresql://", url.strip())
-    if not re.match(r"postgres(ql)?://", plain):
-        raise UsageProblem(
-            "The database URL does not begin with postgresql://.",
-            untouched="Nothing was read or written.",
-            next_step=example,
-        )
-    try:
-        return {**BOUNDS, **extensions.parse_dsn(plain)}
-    except psycopg2.Error:
-        named = sorted({name for name, _ in parse_qsl(plain.partition("?")[2])})
-        raise UsageProblem(
-            "The database URL cannot be read" + (f" (its parameters: {', '.join(named)})." if named else "."),
-            untouched="Nothing was read or written.",
-            next_step=example,
-        ) from None
-
-
-def libpq_variables_set() -> list[str]:
-    return [name for name in LIBPQ_VARIABLES if os.environ.get(name)]
-
-
 def as_application(cursor: extensions.cursor, schema: str) -> None:
     """For the rest of the transaction, let the application's own triggers find what they name without a schema.
 
@@ -235,66 +186,3 @@ def as_application(cursor: extensions.cursor, schema: str) -> None:
     """
     cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     cursor.execute(sql.SQL("SET LOCAL search_path = pg_catalog, {}, pg_temp").format(sql.Identifier(schema)))
-
-
-# What a server says that will take connections again.
-_PASSING = (
-    "starting up", "shutting down", "recovery mode", "not accepting", "not yet accepting", "too many",
-    "remaining connection", "administrator command", "due to timeout",
-)  # fmt: skip
-
-
-def _refused(problem: psycopg2.OperationalError, database: Database) -> MoveError:
-    # libpq gives no SQLSTATE for a refused connection; FATAL is what a server says, the rest is libpq's own.
-    text = str(problem).strip()
-    for secret in (database.parameters.get("password"), database.parameters.get("sslpassword")):
-        if secret:
-            text = text.replace(secret, "…")
-    kind = Blocked if "FATAL" in text and not any(said in text for said in _PASSING) else ConnectionLost
-    return kind(
-        f"No connection to {database.label}: {text}",
-        untouched="Nothing was written.",
-        next_step="Check host, port, database, user and password, then run the same command again.",
-    )
-
-
-@contextmanager
-def told_by_sqlstate() -> Iterator[None]:
-    """Turn what the database reports into our errors, by SQLSTATE and never by message text; also what another library
-    has wrapped."""
-    try:
-        yield
-    except MoveError:
-        raise
-    except Exception as problem:
-        reported = _reported(problem)
-        told = None if reported is None else _told(reported)
-        if told is None:
-            raise
-        raise told from problem
-
-
-def _reported(problem: BaseException | None) -> psycopg2.Error | None:
-    while problem is not None and not isinstance(problem, psycopg2.Error):
-        problem = problem.__cause__
-    return problem
-
-
-def _told(problem: psycopg2.Error) -> MoveError | None:
-    again = "Run the same command again: it goes on where it stopped."
-    state = problem.pgcode or ""
-    said = problem.diag.message_primary or str(problem).strip().partition("\n")[0]
-    kept = "What was committed stays; the open transaction was rolled back."
-    # Without a SQLSTATE it is libpq that speaks, in the middle of a COPY as a plain DatabaseError.
-    lost = isinstance(problem, LOST) or type(problem) is psycopg2.DatabaseError
-    if state.startswith(("08", "57P")) or (not state and lost):
-        unanswered = "What was committed stays, what was not is undone: the journal knows which."
-        return ConnectionLost(f"The connection was lost: {said}", untouched=unanswered, next_step=again)
-    if state in ("55P03", "57014", "25P03", "25P04"):
-        return NotInTime(f"A lock or a timeout ended a statement: {said}", untouched=kept, next_step=again)
-    if state.startswith(("40", "53")):
-        return ConnectionLost(f"The database could not go on: {said}", untouched=kept, next_step=again)
-    if state in ("42501", "25006", "28000", "28P01", "3D000"):
-        grant = "Grant what is missing (sql/roles.sql lists the rights per verb), then run again."
-        return Blocked(f"The database refused: {said}", untouched=kept, next_step=grant)
-    return None
