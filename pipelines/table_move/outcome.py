@@ -12,7 +12,7 @@ from psycopg2 import ProgrammingError
 from psycopg2.errors import LockNotAvailable
 
 from pipelines.table_move.code_version import code_version
-from pipelines.table_move.database import journal
+from pipelines.table_move.database import journal, run_journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
@@ -49,7 +49,7 @@ def begin_verb(attempt: Attempt, row: MoveRow, phase: Phase, *, lock_backend: in
     """Take a move over that has begun, for another verb than `run`, with a row for this attempt."""
     names, database = attempt.names, attempt.database
     with in_turn(), database.writing(patience=attempt.settings.lock_wait) as cursor:
-        run_id = journal.begin(
+        run_id = run_journal.begin(
             cursor,
             names.key,
             phase=phase,
@@ -106,7 +106,7 @@ def conclude(
 ) -> Outcome:
     """Note the end in the journal and write the report. more: what the verb adds to the summary."""
     with attempt.database.reading() as cursor:
-        checks = journal.checks(cursor, attempt.run_id)
+        checks = run_journal.checks(cursor, attempt.run_id)
         ending = Ending(
             run_id=attempt.run_id, state=state, phase=phase, rows_written=rows_written, timings=timings, error=error
         )
@@ -115,7 +115,7 @@ def conclude(
         )
     summary |= more or {}
     with attempt.database.writing() as cursor:
-        journal.finish(
+        run_journal.finish(
             cursor,
             attempt.run_id,
             state=state,
@@ -138,8 +138,8 @@ def idle(
         summary = summarise(cursor, located, ending, checks=[], settings=settings, database=database)
     summary |= more or {}
     with database.writing() as cursor:
-        journal.abandon(cursor, move.key_in(database.schema))
-        run_id = journal.note_idle_run(
+        run_journal.abandon(cursor, move.key_in(database.schema))
+        run_id = run_journal.note_idle_run(
             cursor,
             move.key_in(database.schema),
             state=ending.state,

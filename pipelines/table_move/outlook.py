@@ -10,7 +10,7 @@ from pathlib import Path
 from psycopg2 import extensions
 
 from pipelines.table_move import archive_files
-from pipelines.table_move.database import journal
+from pipelines.table_move.database import journal, run_journal
 from pipelines.table_move.database.attempt import Attempt, Watch
 from pipelines.table_move.database.back_names import BackNames, back_names
 from pipelines.table_move.database.catalog import Located, locate, relation
@@ -103,7 +103,7 @@ def look_back(database: Database, move: Move, settings: Settings, watch: Watch) 
         )
         retired = load_retired(cursor, move.key_in(database.schema)) if located.facts.is_purged else None
         archive = _checked_archive(retired, attempt) if retired is not None else None
-        last = journal.last_run(cursor, move.key_in(database.schema))
+        last = run_journal.last_run(cursor, move.key_in(database.schema))
         outlook = _with_losses(cursor, row, attempt)
         return replace(outlook, last_run=last, retired=retired, archive=archive)
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from psycopg2 import Error, extensions
 
-from pipelines.table_move.database import cutover, foreign_keys, journal, versions
+from pipelines.table_move.database import cutover, foreign_keys, journal, run_journal, versions
 from pipelines.table_move.database.adopt import adopt
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catalog import locate
@@ -192,7 +192,7 @@ class Phases:
         rows = ask(attempt.names, suites, phase=self.phase, standing=standing)
         with attempt.database.writing() as cursor:
             attempt.hold_fence(cursor)
-            journal.add_checks(cursor, attempt.run_id, rows)
+            run_journal.add_checks(cursor, attempt.run_id, rows)
         require_open(rows)
 
     def _now(self) -> int:
@@ -216,7 +216,7 @@ class Phases:
         self.attempt.watch.phase(phase)
         with self.attempt.database.writing() as cursor:
             self.attempt.hold_fence(cursor)
-            journal.enter_phase(cursor, self.attempt.run_id, phase)
+            run_journal.enter_phase(cursor, self.attempt.run_id, phase)
         started = time.monotonic()
         try:
             yield

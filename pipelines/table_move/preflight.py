@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from psycopg2 import extensions
 
-from pipelines.table_move.database import census, journal
+from pipelines.table_move.database import census, journal, run_journal
 from pipelines.table_move.database.catalog import Located, locate
 from pipelines.table_move.database.census import Question
 from pipelines.table_move.database.connect import Database
@@ -114,7 +114,7 @@ def _look(cursor: extensions.cursor, move: Move, schema: str, *, drop: bool) -> 
         located=located,
         journal_exists=has_journal,
         row=row,
-        last_run=journal.last_run(cursor, key) if has_journal else None,
+        last_run=run_journal.last_run(cursor, key) if has_journal else None,
         blockers=tuple(found),
         warnings=warnings(move, located.facts, around),
     )

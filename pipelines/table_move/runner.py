@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipelines.table_move.code_version import code_version, mapping_fingerprint
-from pipelines.table_move.database import journal
+from pipelines.table_move.database import journal, run_journal
 from pipelines.table_move.database.anew import begin_anew
 from pipelines.table_move.database.attempt import Attempt, Watch
 from pipelines.table_move.database.claims import has_assigned
@@ -69,7 +69,7 @@ def open_attempt(
     with in_turn(), database.writing(patience=settings.lock_wait) as cursor:
         if not plan.journal_exists:
             journal.create(cursor)
-        run_id = journal.begin(
+        run_id = run_journal.begin(
             cursor, key, phase=Phase.PREFLIGHT, code_version=code_version(move), settings=settings.shown()
         )
         milestone = journal.take_over(

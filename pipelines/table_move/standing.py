@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg2 import extensions
 
-from pipelines.table_move.database import census, journal
+from pipelines.table_move.database import census, journal, run_journal
 from pipelines.table_move.database.catalog import Located, locate
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.lock import holder
@@ -37,7 +37,7 @@ def look(database: Database, move: Move) -> dict[str, Any]:
             rows = census.source_rows(cursor, located.names)
             state = state_of(None, None, held=held_by is not None)
             return {"move": key, "state": state, "source_rows": rows, "lock_holder": held_by}
-        last = journal.last_run(cursor, key)
+        last = run_journal.last_run(cursor, key)
         counts = census.counts if row.has_begun else _old_rows
         references = census.reference_counts(cursor, located.names) if row.has_begun else ReferenceCounts()
         return {

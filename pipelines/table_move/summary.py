@@ -12,7 +12,7 @@ from typing import Any
 from psycopg2 import extensions
 
 from pipelines.table_move.code_version import code_version
-from pipelines.table_move.database import census, journal
+from pipelines.table_move.database import census, journal, run_journal
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.quality.verdict import counted
@@ -45,7 +45,7 @@ def summarise(
     """The summary of a move as it stands; before there is a journal, of the source alone."""
     names = located.names
     row = journal.load(cursor, names.key) if journal.exists(cursor) else None
-    last = None if row is None or ending.run_id is None else journal.last_run(cursor, names.key, ending.run_id)
+    last = None if row is None or ending.run_id is None else run_journal.last_run(cursor, names.key, ending.run_id)
     source = located.facts.source
     begun = row is not None and row.has_begun
     references, by_column, by_owner = (

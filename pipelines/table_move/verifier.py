@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg2 import extensions
 
-from pipelines.table_move.database import census, journal
+from pipelines.table_move.database import census, journal, run_journal
 from pipelines.table_move.database.catalog import locate
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.names import Names
@@ -72,7 +72,9 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
 def write_again(database: Database, move: Move, settings: Settings) -> dict[str, Any]:
     """The report of a run, from the journal alone."""
     with database.reading() as cursor:
-        found = journal.last_run(cursor, move.key_in(database.schema), settings.run) if journal.exists(cursor) else None
+        found = (
+            run_journal.last_run(cursor, move.key_in(database.schema), settings.run) if journal.exists(cursor) else None
+        )
         if found is None or found.summary is None:
             raise UsageProblem(
                 "There is no such run with a result in the journal."
@@ -81,7 +83,7 @@ def write_again(database: Database, move: Move, settings: Settings) -> dict[str,
                 untouched="Nothing was written.",
                 next_step="`status` shows the newest run; `verify` checks what is there.",
             )
-        checks = journal.checks(cursor, found.run_id)
+        checks = run_journal.checks(cursor, found.run_id)
         summary = {**found.summary, "run_id": found.run_id, "state": found.state}
         contents = _contents(cursor, _names(cursor, database, move), summary) if settings.show_content else {}
     facts = Facts(summary=summary, checks=checks, contents=contents)
@@ -97,7 +99,7 @@ def _settled(database: Database, move: Move) -> int | None:
 def past_runs(database: Database, move: Move) -> list[dict[str, Any]]:
     """Every attempt that the journal knows, the newest first."""
     with database.reading() as cursor:
-        return journal.runs(cursor, move.key_in(database.schema)) if journal.exists(cursor) else []
+        return run_journal.runs(cursor, move.key_in(database.schema)) if journal.exists(cursor) else []
 
 
 def _names(cursor: extensions.cursor, database: Database, move: Move) -> Names:
