@@ -82,9 +82,9 @@ def _purge_once(attempt: Attempt) -> Purged:
         with locking(attempt) as cursor:
             cursor.execute(names.query("cutover.lock_for_retire"))
             attempt.hold_fence(cursor)
-            rewired = rewire(cursor, attempt)
             _require_describable(cursor, attempt)
             description = describe(cursor, oid, names.move.source.table)
+            rewired = rewire(cursor, attempt)  # after it names without a schema may be the application's
             parent = attempt.settings.archive or DEFAULT_FOLDER
             folder = archive_files.make_folder(parent, archive_files.folder_name(names.key, attempt.run_id))
             manifest = write_archive(cursor, names, description, run_id=attempt.run_id, folder=folder)
