@@ -130,10 +130,11 @@ WHERE c.move = {move} AND c.change_id > %(mark)s AND c.table_name = {table_name}
 -- How many references were changed.
 SELECT count(*) FROM pipelines.reference_change WHERE move = {move} AND change_id > %(mark)s;
 
--- name: nowhere
--- A plain count that shares nothing with the suites: references that no row of the target stands behind.
+-- name: without_home
+-- A plain count that shares nothing with the suites: references that no row of the target stands behind, and changed
+-- ones behind which another owner's row stands.
 SELECT count(*) FROM ({references}) r LEFT JOIN {target} t ON t.{target_key} = r.id
-WHERE r.value IS NOT NULL AND t.{target_key} IS NULL AND {among};
+WHERE r.value IS NOT NULL AND {among} AND (t.{target_key} IS NULL OR ({owner_of_t} <> r.owner_id AND {changed}));
 
 -- name: among_changed
 -- Only those that this transaction has changed.

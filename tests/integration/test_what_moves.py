@@ -144,6 +144,28 @@ def test_what_may_not_be_is_found_under_the_locks_too(filled: Application, begin
     filled.template("the old table is not frozen")
 
 
+@pytest.mark.parametrize("options", [{}, {"allow_dangling": True}])
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "SELECT target_id FROM pipelines.id_map WHERE source_id = 'shared' AND owner_id = '" + B + "'",
+        "SELECT '00000000-0000-4000-8000-00000000dead'",
+    ],
+    ids=["a row of another business", "no row at all"],
+)
+def test_a_wrong_plan_is_not_carried_out(filled: Application, begin, planted: str, options: dict[str, bool]) -> None:
+    going = begin(default_business="Business 1", **options)
+    going.copy()
+    going.verify()
+    filled.execute(
+        f"UPDATE pipelines.reference_change SET new_value = ({planted}) WHERE old_value = 'shared'"
+        " AND row_key IN (SELECT stage_id::text FROM stages WHERE business_id = '" + A + "')"
+    )
+    with pytest.raises(GateClosed, match="that is their own"):
+        going.switch()
+    assert filled.value("SELECT count(*) FROM stages WHERE stage_selection_template_id = 'shared'") == 3
+
+
 def test_the_rehearsal_leaves_what_moves_to_the_switch_and_nothing_else(filled: Application, begin) -> None:
     going = begin(default_business="Business 1")
     going.copy()

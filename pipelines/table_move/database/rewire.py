@@ -49,8 +49,9 @@ def carry_out(cursor: extensions.cursor, attempt: Attempt) -> int:
     """
     start = {"mark": 0}
     changed = _change(cursor, attempt, start)
-    if not attempt.settings.allow_dangling:
-        _prove(cursor, attempt.names, start, among=attempt.names.everything)
+    names = attempt.names
+    changed_only = names.query("references.among_changed")
+    _prove(cursor, names, start, among=changed_only if attempt.settings.allow_dangling else names.everything)
     return changed
 
 
@@ -103,10 +104,11 @@ def _change(cursor: extensions.cursor, attempt: Attempt, mark: dict[str, int]) -
 
 def _prove(cursor: extensions.cursor, names: Names, mark: dict[str, int], *, among: sql.Composable) -> None:
     """A plain count on the result, before anybody sees it."""
-    cursor.execute(names.query("references.nowhere", among=among), mark)
+    changed = names.query("references.among_changed")
+    cursor.execute(names.query("references.without_home", among=among, changed=changed), mark)
     count = cursor.fetchone()[0]
     if count:
-        raise _not_right(f"{count} references would point to no row of {names.move.target.table}.")
+        raise _not_right(f"{count} references would point to no row of {names.move.target.table} that is their own.")
 
 
 def _not_right(happened: str) -> GateClosed:
