@@ -183,6 +183,20 @@ def test_the_gate_cannot_write(application: Application, database: Database, beg
     assert application.value("SELECT count(*) FROM prompt_templates") == 1
 
 
+def test_a_question_that_takes_too_long_closes_the_gate(application: Application, database: Database, begin) -> None:
+    application.business(1)
+    application.template("x")
+    going = begin()
+    slow = {"unexpected_rows_query": "SELECT source_id FROM {batch} WHERE pg_sleep(3) IS NULL"}
+    bad = suite("source", {"type": "unexpected_rows_expectation", "kwargs": slow}, severity="warning")
+    with gate.opened(database, patience=0.2) as opened:
+        (row,) = opened.ask(going.attempt.names, [bad], phase="verify", standing=Standing())
+    assert not row.success
+    assert "statement timeout" in row.error
+    with pytest.raises(GateClosed):
+        require_open([row])
+
+
 def test_all_suites_see_one_snapshot(
     application: Application, shared: tuple[str, str], begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
