@@ -20,9 +20,10 @@
 -- Locks          ACCESS EXCLUSIVE on stages and templates for a moment each (columns, NOT NULL, swap), SHARE ROW EXCLUSIVE on
 --                both for a moment for each key: awaited for lock_timeout at most (500ms unless yours is set)
 --                and tried again for a minute. Rows of a batch: for the batch. Everything else beside readers and writers.
--- Time           5 min for 1,000,000 stages with three references each, and the indexes and triggers of 02 to 04, on two cores
---                that had four times as much to do; the way back 3 min. A query beside it took 0.42 s at most, a write of one
---                row 0.53 s: what they wait for one lock. 99.9 % of the queries took 13 ms, of the writes 41 ms.
+-- Time           135 s for 1,000,000 stages with three references each, and the indexes and triggers of 02 to 04, on two cores;
+--                the way back 106 s. A query beside it took 45 ms at most, a write of one row 0.17 s; 99.9 % of the queries
+--                took 4 ms, of the writes 13 ms. On cores with four times as much to do: 303 s, 0.42 s and 0.53 s. None waits
+--                longer for a lock than lock_timeout.
 --                Every row is written once, so that stages is about twice as large until it was vacuumed and filled again.
 -- Going back     05_stage_references_as_uuid.rollback.sql, from wherever this file stands. The `rollback` of the move comes
 --                after that. That 05 is up, or on its way, is told by the table pipelines_migrations.changed_column.
