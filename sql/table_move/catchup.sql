@@ -12,10 +12,10 @@ ON CONFLICT DO NOTHING;
 -- name: touch_target
 -- The same of the target. The ids of its new versions stand for the references that hold them.
 INSERT INTO pipelines.touched (move, source_id)
-SELECT {move}, t.{target_key}::text FROM {target} t WHERE {t_is_new}
+WITH moved AS MATERIALIZED (SELECT t.{target_key} AS id FROM {target} t WHERE {t_is_new})
+SELECT {move}, t.id::text FROM moved t
 UNION
-SELECT {move}, m.source_id FROM {target} t JOIN pipelines.id_map m ON m.target_id = t.{target_key} AND m.move = {move}
-WHERE {t_is_new}
+SELECT {move}, m.source_id FROM moved t JOIN pipelines.id_map m ON m.target_id = t.id AND m.move = {move}
 UNION
 SELECT {move}, m.source_id FROM pipelines.id_map m LEFT JOIN {target} t ON t.{target_key} = m.target_id
 WHERE m.move = {move} AND t.{target_key} IS NULL

@@ -22,20 +22,22 @@ SELECT DISTINCT ON (a.id) a.source_id, a.id FROM ({all_spellings}) a ORDER BY a.
     SELECT {table_name}::text AS table_name, r.{key}::text AS row_key, {column_name}::text AS column_name,
            {owner} AS owner_id, r.{column}::text COLLATE "C" AS value,
            CASE WHEN r.{column}::text LIKE '________-____-____-____-____________'
-                 AND translate(r.{column}::text, '0123456789abcdef', '') = '----' THEN r.{column}::text::uuid END AS id, r.xmin
+                 AND translate(r.{column}::text, '0123456789abcdef', '') = '----' THEN r.{column}::text::uuid END AS id,
+           r.{column}::text COLLATE "C" AS written, r.xmin
     FROM {table} r
 
 -- name: of_uuid
 -- The references of a uuid column, which match a source id in any spelling.
     SELECT {table_name}::text AS table_name, r.{key}::text AS row_key, {column_name}::text AS column_name,
            {owner} AS owner_id, coalesce(a.source_id, r.{column}::text COLLATE "C") AS value, r.{column} AS id,
-           r.xmin
+           r.{column}::text COLLATE "C" AS written, r.xmin
     FROM {table} r LEFT JOIN ({spellings}) a ON a.id = r.{column}
 
 -- name: none
 -- A move that nothing refers to.
     SELECT NULL::text AS table_name, NULL::text AS row_key, NULL::text AS column_name, NULL::uuid AS owner_id,
-           NULL::text COLLATE "C" AS value, NULL::uuid AS id, NULL::xid AS xmin WHERE false
+           NULL::text COLLATE "C" AS value, NULL::uuid AS id, NULL::text COLLATE "C" AS written, NULL::xid AS xmin
+    WHERE false
 
 -- name: no_claims
 -- The same of the counts.
@@ -133,10 +135,13 @@ SELECT count(*) FROM pipelines.reference_change WHERE move = {move} AND change_i
 -- name: without_home
 -- A plain count that shares nothing with the suites: references that no row of the target stands behind, and changed
 -- ones behind which another owner's row stands.
-SELECT count(*) FROM ({references}) r LEFT JOIN {target} t ON t.{target_key} = r.id
-WHERE r.value IS NOT NULL AND {among} AND (t.{target_key} IS NULL OR ({owner_of_t} <> r.owner_id AND {changed}));
-
--- name: among_changed
--- Only those that this transaction has changed.
-(r.table_name, r.row_key, r.column_name) IN (SELECT c.table_name, c.row_key, c.column_name
-    FROM pipelines.reference_change c WHERE c.move = {move} AND c.change_id > %(mark)s)
+WITH homeless AS MATERIALIZED (
+    SELECT r.table_name, r.row_key, r.column_name, t.{target_key} IS NULL AS dangles
+    FROM ({references}) r LEFT JOIN {target} t ON t.{target_key}::text COLLATE "C" = r.written
+    WHERE r.value IS NOT NULL AND (t.{target_key} IS NULL OR {owner_of_t} <> r.owner_id)
+)
+SELECT count(*) FROM homeless h LEFT JOIN (
+    SELECT table_name, row_key, column_name FROM pipelines.reference_change
+    WHERE move = {move} AND change_id > %(mark)s
+) c USING (table_name, row_key, column_name)
+WHERE c.row_key IS NOT NULL OR h.dangles AND NOT {dangling_allowed};

@@ -7,6 +7,7 @@ rest. Rows of the source are found by place, so what moves between the look and 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from psycopg2 import sql
 
@@ -30,27 +31,34 @@ def catch_up(attempt: Attempt, *, since: int | None = None, patience: float = 0)
         build_claims(attempt, patience=patience)
     gone = since is None or _touch(attempt, since, patience)
     removed = _drop_orphans(attempt, patience) if gone else 0
-    stale = _stale(attempt, only_touched=since is not None)
-    settled = in_parallel(attempt, lambda session, part: _settle(attempt, session, part), stale, patience=patience)
-    return removed + sum(settled)
+    return removed + _settle(attempt, only_touched=since is not None, patience=patience)
+
+
+def settle_touched(attempt: Attempt, *, patience: float = 0) -> int:
+    """What `touch_target` has found. Returns the target rows inserted, updated or removed."""
+    return _settle(attempt, only_touched=True, patience=patience)
+
+
+def is_settled(attempt: Attempt) -> bool:
+    """Whether the map shows every touched row as it is."""
+    return not any(_stale(attempt, only_touched=True))
 
 
 def touch_target(attempt: Attempt, since: int, *, patience: float = 0) -> None:
-    """Note what has moved in the target since."""
+    """Note what has moved in the target since, and what is no longer there."""
     with attempt.database.writing(patience=patience) as cursor:
         attempt.hold_fence(cursor)
         cursor.execute(attempt.names.query("catchup.touch_target", t_is_new=attempt.names.is_new("t", since)))
 
 
 def _touch(attempt: Attempt, since: int, patience: float) -> bool:
-    """Note what has moved since, and who claims it. Returns whether a source row or an owner is gone."""
+    """Note what has moved in the old world since, and who claims it. Returns whether a row or an owner is gone."""
     names = attempt.names
-    new = {f"{alias}_is_new": names.is_new(alias, since) for alias in "srt"}
+    new = {f"{alias}_is_new": names.is_new(alias, since) for alias in "sr"}
     with attempt.database.writing(patience=patience) as cursor:
         attempt.hold_fence(cursor)
         cursor.execute(names.query("catchup.untouch"))
         cursor.execute(names.query("catchup.touch", **new))
-        cursor.execute(names.query("catchup.touch_target", **new))
         cursor.execute("ANALYZE pipelines.touched")
         cursor.execute(names.query("copy.clear_claims_of_touched"))
         cursor.execute(names.query("copy.build_claims_of_touched"))
@@ -89,7 +97,12 @@ def _stale(attempt: Attempt, *, only_touched: bool) -> Iterator[list[Place]]:
     yield from batches(places, attempt.settings.batch_bytes)
 
 
-def _settle(attempt: Attempt, session: Session, places: list[Place]) -> int:
+def _settle(attempt: Attempt, *, only_touched: bool, patience: float) -> int:
+    stale = _stale(attempt, only_touched=only_touched)
+    return sum(in_parallel(attempt, partial(_settle_batch, attempt), stale, patience=patience))
+
+
+def _settle_batch(attempt: Attempt, session: Session, places: list[Place]) -> int:
     with session, session.cursor() as cursor:
         attempt.hold_fence(cursor)
         rows = read_rows(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from psycopg2 import errors, extensions, sql
 
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
-from pipelines.table_move.database.catch_up import catch_up, touch_target
+from pipelines.table_move.database.catch_up import catch_up, is_settled, settle_touched, touch_target
 from pipelines.table_move.database.locking import Pause, ended_by_the_server, locking, persist
 from pipelines.table_move.database.rewire import carry_out, plan_changes, rewire
+from pipelines.table_move.database.workers import beside
 from pipelines.table_move.status import Milestone
 
 
@@ -31,7 +33,8 @@ def switch(
 
     since: what is older (see `versions`) has been settled, checked and planned: only what has moved since is looked at.
     look_again: raises Blocked where the tables are no longer what the plan found; called under their locks.
-    check: runs the suites on what has moved and raises GateClosed; called while writers are excluded.
+    check: runs the suites on what has moved and raises GateClosed; called while writers are excluded, on a thread of
+        its own beside the change of the references.
     """
     return persist(attempt, lambda: _switch_once(attempt, since, look_again, check))
 
@@ -47,14 +50,11 @@ def _switch_once(
         with ended_by_the_server(pause):
             attempt.hold_fence(cursor)
             look_again(cursor)
-            written = catch_up(attempt, since=since, patience=attempt.lock_timeout)
-            plan_changes(attempt, since=since, patience=attempt.lock_timeout)
+            written = _settle(cursor, attempt, since)
             pause.still_within()
-            _lock_target(cursor, attempt)
-            touch_target(attempt, since)
-            check()
+            with beside(check):  # it looks at what is committed, which the change is not yet
+                written += carry_out(cursor, attempt)
             pause.still_within()
-            written += carry_out(cursor, attempt)
             cursor.execute(names.query("cutover.freeze", frozen_for=sql.Literal(names.frozen_names)))
             journal.reach(cursor, names.key, attempt.run_id, Milestone.SWITCHED)
             pause.still_within()
@@ -62,6 +62,25 @@ def _switch_once(
     with attempt.database.writing() as cursor:
         journal.note_pause(cursor, names.key, attempt.run_id, milliseconds)
     return Switched(pause_ms=milliseconds, rows_written=written)
+
+
+def _settle(cursor: extensions.cursor, attempt: Attempt, since: int) -> int:
+    """What has moved in the old world, and then what has moved in the target, which is locked from here on. Mostly that
+    is what we wrote ourselves, and the map shows it; else the lock leaves once more, because other sessions settle it.
+    Returns the target rows written."""
+    patience = attempt.lock_timeout
+    written = catch_up(attempt, since=since, patience=patience)
+    plan = partial(plan_changes, attempt, since=since, patience=patience)
+    _lock_target(cursor, attempt)
+    with beside(plan):
+        touch_target(attempt, since, patience=patience)
+    if not is_settled(attempt):
+        _unlock_target(cursor)
+        written += settle_touched(attempt, patience=patience)
+        plan()
+        _lock_target(cursor, attempt)
+        touch_target(attempt, since, patience=patience)
+    return written
 
 
 def _lock_target(cursor: extensions.cursor, attempt: Attempt) -> None:
@@ -73,10 +92,14 @@ def _lock_target(cursor: extensions.cursor, attempt: Attempt) -> None:
             cursor.execute(attempt.names.query("cutover.lock_target"))
             return
         except errors.LockNotAvailable:
-            cursor.execute("ROLLBACK TO SAVEPOINT target")
+            _unlock_target(cursor)
             if time.monotonic() > ends:
                 raise
             time.sleep(0.01)
+
+
+def _unlock_target(cursor: extensions.cursor) -> None:
+    cursor.execute("ROLLBACK TO SAVEPOINT target")
 
 
 def retire(attempt: Attempt) -> str:

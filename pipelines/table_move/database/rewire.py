@@ -50,8 +50,7 @@ def carry_out(cursor: extensions.cursor, attempt: Attempt) -> int:
     start = {"mark": 0}
     changed = _change(cursor, attempt, start)
     names = attempt.names
-    changed_only = names.query("references.among_changed")
-    _prove(cursor, names, start, among=changed_only if attempt.settings.allow_dangling else names.everything)
+    _prove(cursor, names, start, dangling_allowed=attempt.settings.allow_dangling)
     return changed
 
 
@@ -69,7 +68,7 @@ def rewire(cursor: extensions.cursor, attempt: Attempt) -> int:
     cursor.execute("ANALYZE pipelines.reference_change")
     changed = _change(cursor, attempt, mark)
     if changed:
-        _prove(cursor, names, mark, among=names.query("references.among_changed"))
+        _prove(cursor, names, mark, dangling_allowed=True)
     return changed
 
 
@@ -102,10 +101,9 @@ def _change(cursor: extensions.cursor, attempt: Attempt, mark: dict[str, int]) -
     return cursor.fetchone()[0]
 
 
-def _prove(cursor: extensions.cursor, names: Names, mark: dict[str, int], *, among: sql.Composable) -> None:
+def _prove(cursor: extensions.cursor, names: Names, mark: dict[str, int], *, dangling_allowed: bool) -> None:
     """A plain count on the result, before anybody sees it."""
-    changed = names.query("references.among_changed")
-    cursor.execute(names.query("references.without_home", among=among, changed=changed), mark)
+    cursor.execute(names.query("references.without_home", dangling_allowed=sql.Literal(dangling_allowed)), mark)
     count = cursor.fetchone()[0]
     if count:
         raise _not_right(f"{count} references would point to no row of {names.move.target.table} that is their own.")

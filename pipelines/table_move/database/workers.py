@@ -47,6 +47,19 @@ def in_parallel(
             raise
 
 
+@contextmanager
+def beside(work: Callable[[], object]) -> Iterator[None]:
+    """Do the work beside the block, which does not end before it. Where both fail, the error of the work is raised."""
+    with ThreadPoolExecutor(1) as executor:
+        working = executor.submit(work)
+        try:
+            yield
+        except Exception:
+            working.result()
+            raise
+        working.result()
+
+
 class _SessionOfThread:
     """A session per worker thread, opened at its first use."""
 
