@@ -59,7 +59,7 @@ SELECT DISTINCT ON (a.id) a.source_id, a.id FROM ({all_spellings}) a ORDER BY a.
 -- Every reference with its class, first match; successor_id is what it has to become.
 SELECT r.table_name, r.row_key, r.column_name, r.owner_id, r.value, r.xmin,
        CASE WHEN r.value IS NULL THEN 'null'
-            WHEN m.target_id IS DISTINCT FROM r.id AND m.target_id IS NOT NULL THEN 'to_rewire'
+            WHEN m.target_id::text COLLATE "C" <> r.written THEN 'to_rewire'
             WHEN m.target_id IS NOT NULL OR {owner_of_t} = r.owner_id THEN 'already_current'
             WHEN t.{target_key} IS NOT NULL THEN 'foreign'
             ELSE 'dangling' END AS class,
@@ -72,14 +72,14 @@ LEFT JOIN {target} t ON t.{target_key} = CASE WHEN m.target_id IS NULL THEN r.id
 -- How many references still hold an old value that the map knows.
 SELECT count(*) FROM ({references}) r
 JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = r.value AND m.owner_id = r.owner_id
-WHERE m.target_id IS DISTINCT FROM r.id;
+WHERE m.target_id::text COLLATE "C" <> r.written;
 
 -- name: plan_changes
 -- The pre-image and the new value of every reference that has to change.
 INSERT INTO pipelines.reference_change (move, table_name, row_key, column_name, old_value, new_value, run_id)
 SELECT {move}, r.table_name, r.row_key, r.column_name, r.value, m.target_id::text, %(run_id)s FROM ({references}) r
 JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = r.value AND m.owner_id = r.owner_id
-WHERE {r_in_question} AND m.target_id IS DISTINCT FROM r.id;
+WHERE {r_in_question} AND m.target_id::text COLLATE "C" <> r.written;
 
 -- name: forget_plan
 -- Before the switch, what stands there is a plan; it is made anew.

@@ -56,7 +56,7 @@ SELECT c.table_name, c.row_key, c.column_name, c.owner_id::text AS owner_id, c.v
             ELSE c.class END AS verdict
 FROM ({classified}) c
 LEFT JOIN {target} o ON o.{target_key} = c.successor_id
-WHERE c.class <> 'null' AND {c_in_question}
+WHERE c.value IS NOT NULL AND {c_in_question}
 
 -- name: reconciliation
 -- The balance: one row per owner, one for rows without an owner, one for the whole, which also answers the usual

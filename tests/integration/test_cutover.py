@@ -226,7 +226,7 @@ DEFECTS = {
     "text_is_carried": "UPDATE templates SET content = content || ' '",
     "row_is_as_loaded": "UPDATE templates SET template_type = 'other'",
     "source_is_as_read": "UPDATE prompt_templates SET description = 'new'",
-    "name_has_1_to_255_characters": "UPDATE templates SET template_name = ''",
+    "name_is_not_empty": "UPDATE templates SET template_name = ''",
     "nothing_dangles": "UPDATE stages SET stage_selection_template_id = 'nowhere'",
     "successor_is_of_the_same_business": "UPDATE templates SET business_id = '00000000-0000-0000-0000-000000000002'",
     "balance_holds": "INSERT INTO prompt_templates VALUES ('unseen', 'text')",

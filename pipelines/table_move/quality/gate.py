@@ -1,43 +1,30 @@
-"""The gate: suites of expectations over the committed rows, all on one snapshot, read-only.
-
-The only module that imports Great Expectations, and only inside functions: the import takes seconds, so that `run`
-starts it in the background (`warm_up`) while rows are copied.
-"""
+"""The gate: suites of expectations over the committed rows, all on one snapshot, read-only."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
-from psycopg2 import extensions
+from psycopg2 import sql
 
-from pipelines.table_move.database.connect import Database, Session, pin
+from pipelines.table_move.database.connect import Database, Session
 from pipelines.table_move.database.names import Names
-from pipelines.table_move.quality.subjects import Standing, subject_query
+from pipelines.table_move.quality.engine import WHOLE, Engine, batch_of, cursor_of, engine, validate, warm_up
+from pipelines.table_move.quality.samples import KEYS, samples
+from pipelines.table_move.quality.subjects import READ_ONCE, Standing, subject_query
 from pipelines.table_move.quality.suites import Check, Suite
 from pipelines.table_move.records import CheckRow
 
-KEPT = 1000  # keys that the journal keeps, for the list of rows to decide on
+__all__ = ["Gate", "opened", "run_suites", "warm_up"]
+
 PATIENCE = 1800.0  # seconds that one question may take
-_KEYS = {
-    "source": ["source_id"],
-    "target": ["source_id", "owner_id"],
-    "references": ["table_name", "row_key", "column_name"],
-    "reconciliation": ["owner"],
-}
-
-
-def warm_up() -> threading.Thread:
-    """Import Great Expectations in the background."""
-    thread = threading.Thread(target=_great_expectations, name="import great_expectations", daemon=True)
-    thread.start()
-    return thread
+SIDE_BY_SIDE = 2  # suites that are asked at once
 
 
 def run_suites(
@@ -54,117 +41,79 @@ def opened(database: Database, *, patience: float = PATIENCE) -> Iterator[Gate]:
 
     patience: seconds that one question may take.
     """
-    gx = _great_expectations()
-    with database.session() as session, _engine(gx, database, patience) as (source, snapshots):
+    with database.session() as session, engine(database, sources=SIDE_BY_SIDE, patience=patience) as ready:
         session.set_session(isolation_level="REPEATABLE READ", readonly=True)
-        yield Gate(gx=gx, source=source, session=session, snapshots=snapshots)
+        yield Gate(engine=ready, session=session)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
     """Great Expectations over one database. Each time it is asked, it looks at one snapshot, exported by `session`."""
 
-    gx: Any
-    source: Any
+    engine: Engine
     session: Session
-    snapshots: list[str]
 
     def ask(self, names: Names, suites: Sequence[Suite], *, phase: str, standing: Standing) -> list[CheckRow]:
         """The answers of the suites. An expectation that raises, or that is missing in the answer, has failed."""
         with self.session, self.session.cursor() as cursor, contextlib.redirect_stdout(sys.stderr):
-            cursor.execute(_PLANNED)
             cursor.execute("SELECT pg_export_snapshot()")
-            self.snapshots[:] = cursor.fetchone()
-            rows = []
-            for suite in suites:
-                subject = subject_query(names, suite.subject, standing).as_string(cursor)
-                rows += self._run(cursor, suite, subject, phase)
-            return rows
+            self.engine.snapshots[:] = cursor.fetchone()
+            queries = [subject_query(names, suite.subject, standing).as_string(cursor) for suite in suites]
+            idle: SimpleQueue[Any] = SimpleQueue()
+            for source in self.engine.sources:
+                idle.put(source)
 
-    def _run(self, cursor: extensions.cursor, suite: Suite, query: str, phase: str) -> list[CheckRow]:
+            def ask_one(suite: Suite, query: str) -> list[CheckRow]:
+                source = idle.get()
+                try:
+                    return self._run(source, suite, query, phase)
+                finally:
+                    idle.put(source)
+
+            with ThreadPoolExecutor(len(self.engine.sources)) as executor:
+                try:
+                    return [row for rows in executor.map(ask_one, suites, queries) for row in rows]
+                except BaseException:
+                    self.engine.stopping.set()
+                    raise
+
+    def _run(self, source: Any, suite: Suite, query: str, phase: str) -> list[CheckRow]:
         started = time.monotonic()
+        if suite.subject in READ_ONCE:
+            query = _read(source, query)
         # OFFSET 0 keeps the subject whole: pulled up, its fingerprints would be computed once for every mention.
-        whole = f"{_WHOLE}{query}\nOFFSET 0) subject"
-        batch = self._batch(suite.subject, whole)
-        answers = _validate(self.gx, batch, suite.checks, _counted(suite.subject))
+        whole = f"{WHOLE}{query}\nOFFSET 0) subject"
+        batch = batch_of(source, suite.subject, whole)
+        answers = validate(self.engine.gx, batch, suite.checks, _counted(suite.subject))
         failed = [check for check in suite.checks if _count(answers.get(check.name))]
         by_query = [check for check in failed if "unexpected_rows_query" in check.definition["kwargs"]]
         if by_query:
-            answers |= _validate(self.gx, batch, by_query, {"result_format": "COMPLETE"})
-        samples = {check.name: _samples(cursor, suite.subject, whole, answers[check.name]) for check in failed}
+            answers |= validate(self.engine.gx, batch, by_query, {"result_format": "COMPLETE"})
+        keys: dict[str, list[str]] = {}
+        if failed:
+            results = {check.name: answers[check.name].get("result") or {} for check in failed}
+            with cursor_of(source) as cursor:
+                keys = samples(cursor, suite.subject, whole, results)
         seconds = (time.monotonic() - started) / len(suite.checks)
         return [
-            _row(suite.subject, check, answers.get(check.name), samples.get(check.name, []), phase, seconds)
+            _row(suite.subject, check, answers.get(check.name), keys.get(check.name, []), phase, seconds)
             for check in suite.checks
         ]
 
-    def _batch(self, subject: str, whole: str) -> Any:
-        if subject in {asset.name for asset in self.source.assets}:
-            self.source.delete_asset(subject)
-        asset = self.source.add_query_asset(subject, query=whole)
-        return asset.add_batch_definition_whole_table("all").get_batch()
+
+def _read(source: Any, query: str) -> str:
+    """The rows of a query as a query that costs nothing any more; the query itself where there are too many of them."""
+    with cursor_of(source) as cursor:
+        cursor.execute(query)
+        rows = cursor.fetchmany(_FEW + 1)
+        if not rows or len(rows) > _FEW:
+            return query
+        columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in cursor.description)
+        values = sql.SQL(", ").join(sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, row))) for row in rows)
+        return sql.SQL("SELECT * FROM (VALUES {}) AS q ({})").format(values, columns).as_string(cursor)
 
 
-def _great_expectations() -> Any:
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations
-
-    return great_expectations
-
-
-@contextlib.contextmanager
-def _engine(gx: Any, database: Database, patience: float) -> Iterator[tuple[Any, list[str]]]:
-    """A Great Expectations data source whose every transaction is read-only and sees the snapshot in the list."""
-    from sqlalchemy import event
-
-    snapshots: list[str] = []
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    options = f"{database.parameters.get('options', '')} -c default_transaction_read_only=on".strip()
-    arguments = {**database.parameters, "options": options, "application_name": database.application_name}
-    source = context.data_sources.add_sql(
-        "gate",
-        connection_string="postgresql+psycopg2://",
-        kwargs={"isolation_level": "REPEATABLE READ", "connect_args": arguments, "hide_parameters": True},
-    )
-    engine = source.get_execution_engine().engine
-    engine.dispose()  # what was opened before the listeners is neither pinned nor on the snapshot
-    event.listen(engine, "connect", lambda connection, _: _prepare(connection, database, patience))
-    engine.connect().close()  # the pool has one that is ready
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(_use(snapshots)))
-    event.listen(engine, "before_cursor_execute", _columns_only, retval=True)
-    try:
-        yield source, snapshots
-    finally:
-        engine.dispose()
-
-
-def _prepare(connection: extensions.connection, database: Database, patience: float) -> None:
-    database.sessions.add(connection)
-    pin(connection)
-    with connection.cursor() as cursor:
-        cursor.execute(_PLANNED)
-        cursor.execute("SELECT set_config('statement_timeout', %s, false)", (f"{patience * 1000:.0f}ms",))
-    connection.commit()  # or the pool's rollback would take the settings back
-
-
-def _use(snapshots: Sequence[str]) -> str:
-    return f"SET TRANSACTION SNAPSHOT '{snapshots[0]}'"
-
-
-def _columns_only(connection, cursor, statement, parameters, context, many):
-    """To learn a query's columns, Great Expectations fetches all its rows; marked queries answer with none."""
-    if statement.startswith(_WHOLE):
-        statement += " LIMIT 0"
-    return statement, parameters
-
-
-# A query for failing rows ends in LIMIT, which makes the planner believe that the first row comes soon; where all is
-# well there is none, and a nested loop over whole tables takes minutes.
-_PLANNED = "SET enable_nestloop = off"
-
-# Only the query asset itself begins like this; every real question has it in a subquery.
-_WHOLE = "SELECT * FROM /* whole subject */ ("
+_FEW = 10_000
 
 
 def _counted(subject: str) -> dict[str, Any]:
@@ -172,15 +121,9 @@ def _counted(subject: str) -> dict[str, Any]:
     return {
         "result_format": "BASIC",
         "partial_unexpected_count": 0,
-        "unexpected_index_column_names": _KEYS[subject],
+        "unexpected_index_column_names": KEYS[subject],
         "return_unexpected_index_query": True,
     }
-
-
-def _validate(gx: Any, batch: Any, checks: Sequence[Check], result_format: dict[str, Any]) -> dict[str, Any]:
-    suite = gx.ExpectationSuite(name="gate", expectations=[check.definition for check in checks])
-    result = batch.validate(suite, result_format=result_format)
-    return {answer.expectation_config.meta["name"]: answer.to_json_dict() for answer in result.results}
 
 
 def _passed(answer: dict[str, Any] | None) -> bool:
@@ -220,16 +163,3 @@ def _row(
         error="Great Expectations did not answer" if answer is None else _raised(answer),
         seconds=round(seconds, 4),
     )
-
-
-def _samples(cursor: extensions.cursor, subject: str, whole: str, answer: dict[str, Any]) -> list[str]:
-    """Keys of failing rows, at most 1000; never their texts."""
-    result = answer.get("result") or {}
-    rows = (result.get("details") or {}).get("unexpected_rows") or []
-    keys = _KEYS[subject]
-    if query := result.get("unexpected_index_query"):
-        # Great Expectations forgets that a query in FROM needs parentheses and a name.
-        cursor.execute(f"{query.replace(whole, f'({whole}) failing').rstrip().rstrip(';')} LIMIT {KEPT}")
-        columns = [column.name for column in cursor.description]
-        rows = [dict(zip(columns, row, strict=True)) for row in cursor]
-    return [" / ".join(str(row[key]) for key in keys if key in row) for row in rows[:KEPT]]
