@@ -41,6 +41,7 @@ class Plan:
     rules: Mapping[str, int] = field(default_factory=dict)
     references: ReferenceCounts = field(default_factory=ReferenceCounts)
     late_references: int = 0
+    looked_seconds: float = 0
 
     @property
     def has_begun(self) -> bool:
@@ -54,11 +55,19 @@ class Plan:
 
     @property
     def expected_seconds(self) -> float:
-        return estimate.expected_seconds(rows=self.counts.source_rows, references=self.references.to_rewire)
+        return estimate.expected_seconds(**self._size)
 
     @property
     def expected_pause_seconds(self) -> float:
-        return estimate.expected_pause_seconds(rows=self.counts.source_rows, references=self.references.to_rewire)
+        return estimate.expected_pause_seconds(**self._size)
+
+    @property
+    def _size(self) -> dict[str, float]:
+        return {
+            "rows": self.counts.source_rows,
+            "references": self.references.to_rewire,
+            "looked": self.looked_seconds,
+        }
 
     @property
     def state(self) -> State:
@@ -144,4 +153,5 @@ def _predicted(cursor: extensions.cursor, plan: Plan, question: Question, settin
         counts=found.counts,
         rules=found.rules,
         references=found.references,
+        looked_seconds=found.seconds,
     )

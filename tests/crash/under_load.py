@@ -58,10 +58,10 @@ def run_under_load(url: str, reports: str, *, chance: random.Random, more: tuple
     writers = [Writer(url, number, businesses[number % len(businesses)], stop) for number in range(WRITERS)]
     readers = [Reader(url, stop) for _ in range(READERS)]
     options = ("--json", "--default-business", demo.DEFAULT_BUSINESS)
-    plan = call("plan", *options, DATABASE_URL=url)
     probers = {kind: _prober(url, kind) for kind in ("write", "read")}
     for thread in (*writers, *readers):
         thread.start()
+    plan = call("plan", *options, DATABASE_URL=url)
     time.sleep(chance.uniform(0.2, 2))
     started = time.monotonic()
     grace = f"{chance.randint(0, 800)}ms"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines.table_move.errors import Blocker
-from pipelines.table_move.pure.estimate import needed_bytes
+from pipelines.table_move.pure.estimate import expected_pause_seconds, expected_seconds, needed_bytes
 from pipelines.table_move.pure.facts import ColumnLimit, Facts, Relation, Server
 from pipelines.table_move.pure.preflight import blockers
 from pipelines.table_move.pure.quoting import literal, quoted
@@ -161,3 +161,11 @@ def test_what_hung_on_the_old_table_is_no_matter_once_it_is_retired() -> None:
 def test_names_and_texts_are_quoted_for_commands() -> None:
     assert quoted("a", 'The "b"') == '"a"."The ""b"""'
     assert literal("it's") == "'it''s'"
+
+
+def test_what_is_expected_grows_with_how_long_the_look_took() -> None:
+    usual = expected_pause_seconds(rows=100_000, references=50_000)
+    assert expected_pause_seconds(rows=100_000, references=50_000, looked=0.5) == usual
+    assert expected_pause_seconds(rows=100_000, references=50_000, looked=4.4) == pytest.approx(4 * usual)
+    assert expected_seconds(rows=100_000, references=0, looked=4.4) > 2 * expected_seconds(rows=100_000, references=0)
+    assert expected_pause_seconds(rows=-1, references=0) > 0

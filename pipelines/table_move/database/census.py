@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,12 +35,13 @@ class Question:
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What a run would meet. `unowned`: rows that no rule gives an owner. `rules`: rows by the rule that names their
-    primary owner, and the copies for other owners."""
+    primary owner, and the copies for other owners. `seconds`: how long the look took."""
 
     counts: Counts
     unowned: int
     rules: Mapping[str, int]
     references: ReferenceCounts
+    seconds: float
 
 
 def predict(cursor: extensions.cursor, names: Names, question: Question) -> Prediction:
@@ -50,7 +52,9 @@ def predict(cursor: extensions.cursor, names: Names, question: Question) -> Pred
     values = {"default_owner": question.default_owner, "keep_target": question.keep_target}
     # The predicted rows have no statistics: a nested loop over whole tables would be planned for a few of them.
     cursor.execute("SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off")
+    started = time.monotonic()
     cursor.execute(names.query("census.outlook", predicted=predicted, **more), values)
+    seconds = time.monotonic() - started
     rows, copies, unowned, present, conflicts, adopted, rules, classes = cursor.fetchone()
     references = ReferenceCounts(**(classes or {}))
     cursor.execute("SET LOCAL enable_nestloop = on; SET LOCAL enable_mergejoin = on")
@@ -63,7 +67,7 @@ def predict(cursor: extensions.cursor, names: Names, question: Question) -> Pred
         conflicts=conflicts,
     )
     named = {**(rules or {}), **({"copy": copies} if copies else {})}
-    return Prediction(counts=counts, unowned=unowned, rules=named, references=references)
+    return Prediction(counts=counts, unowned=unowned, rules=named, references=references, seconds=seconds)
 
 
 def rows_without_owner(cursor: extensions.cursor, names: Names, question: Question) -> list[str]:

@@ -1,27 +1,38 @@
 """Expected times, from rates measured on two cores with PostgreSQL 18 and default settings, and sizes.
 
-Rough on purpose.
+Rough on purpose. A server that is slower, or busy, shows in how long the plan's own look takes: what is expected grows
+with it.
 """
 
 from __future__ import annotations
 
-ROWS_PER_SECOND = 25_000  # copy with map
-CHECKED_PER_SECOND = 120_000  # rows through all suites
+LOOKED_PER_SECOND = 100_000  # rows in the plan's own look
+COPIED_PER_SECOND = 28_000  # rows with their map
+CHECKED_PER_SECOND = 15_000  # rows that are compared, asked about, and counted for the report
 REWIRED_PER_SECOND = 60_000  # references
 FIXED_SECONDS = 6.0  # start, import of the checks, report
-FIXED_PAUSE_SECONDS = 0.7
+LOOKED_AGAIN_PER_SECOND = 350_000  # rows whose versions are looked at in the pause
+SWITCHED_PER_SECOND = 70_000  # references that are changed in the pause
+FIXED_PAUSE_SECONDS = 0.25
 DISK_FACTOR = 4
 MAP_BYTES_PER_ROW = 600  # a map row, its two index entries, their log
 
 
-def expected_seconds(*, rows: int, references: int) -> float:
-    """Seconds of a whole run: the copy, the suites twice, the references."""
-    return FIXED_SECONDS + rows / ROWS_PER_SECOND + 2 * rows / CHECKED_PER_SECOND + references / REWIRED_PER_SECOND
+def expected_seconds(*, rows: int, references: int, looked: float = 0) -> float:
+    """Seconds of a whole run. looked: seconds that the plan's own look took; 0: it did not look."""
+    usual = rows / COPIED_PER_SECOND + rows / CHECKED_PER_SECOND + references / REWIRED_PER_SECOND
+    return FIXED_SECONDS + usual * _slowness(rows, looked)
 
 
-def expected_pause_seconds(*, rows: int, references: int) -> float:
-    """Seconds that writers wait: one look at everything, the suites once, the references."""
-    return FIXED_PAUSE_SECONDS + rows / CHECKED_PER_SECOND + references / REWIRED_PER_SECOND
+def expected_pause_seconds(*, rows: int, references: int, looked: float = 0) -> float:
+    """Seconds that writers wait: one look at the numbers of all row versions, the references. looked: as above."""
+    usual = FIXED_PAUSE_SECONDS + rows / LOOKED_AGAIN_PER_SECOND + references / SWITCHED_PER_SECOND
+    return usual * _slowness(rows, looked)
+
+
+def _slowness(rows: int, looked: float) -> float:
+    """How many times as long as usual something takes at the moment, at least 1."""
+    return max(1.0, looked / (0.1 + max(rows, 0) / LOOKED_PER_SECOND))
 
 
 def needed_bytes(*, stored: int, rows: int) -> int:
