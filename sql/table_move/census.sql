@@ -108,17 +108,32 @@ LIMIT 5;
 
 -- name: kept
 -- Rows of the target that stay although they differ from the old ones, because somebody has decided so.
-SELECT m.source_id, m.owner_id::text, coalesce(o.{owners_label}::text, '(gone)') AS owner, m.target_id::text,
-       count(*) OVER () AS total
-FROM pipelines.id_map m LEFT JOIN {owners} o ON o.{owners_key} = m.owner_id
-WHERE m.move = {move} AND m.kept_target ORDER BY 1, 2 LIMIT 1000;
+SELECT m.source_id, m.owner_id, m.target_id, count(*) OVER () AS total FROM pipelines.id_map m
+WHERE m.move = {move} AND m.kept_target ORDER BY 1, 2 LIMIT 1000
 
 -- name: conflicts
 -- Old rows whose place in the target is taken by another row.
-SELECT m.source_id, m.owner_id::text, coalesce(o.{owners_label}::text, '(gone)') AS owner, m.target_id::text,
-       count(*) OVER () AS total
-FROM pipelines.id_map m LEFT JOIN {owners} o ON o.{owners_key} = m.owner_id
-WHERE m.move = {move} AND m.disposition = 'conflict' ORDER BY 1, 2 LIMIT 1000;
+SELECT m.source_id, m.owner_id, m.target_id, count(*) OVER () AS total FROM pipelines.id_map m
+WHERE m.move = {move} AND m.disposition = 'conflict' ORDER BY 1, 2 LIMIT 1000
+
+-- name: side_by_side
+-- Pairs of an old row and one of the target, with what tells their texts apart but does not show them.
+SELECT p.source_id, p.owner_id::text, coalesce(o.{owners_label}::text, '(gone)') AS owner, p.target_id::text,
+       {digest_of_s} AS old_text, {digest_of_t} AS new_text, p.total
+FROM ({pairs}) p
+LEFT JOIN {owners} o ON o.{owners_key} = p.owner_id
+LEFT JOIN {source} s ON s.{source_key}::text COLLATE "C" = p.source_id
+LEFT JOIN {target} t ON t.{target_key} = p.target_id
+ORDER BY 1, 2;
+
+-- name: digest
+-- Length and hash of the texts of a row.
+nullif(concat_ws('; ', {parts}), '')
+
+-- name: digest_of_one
+-- The same of one column.
+{label} || ': ' || length({column}::text) || ' characters, SHA-256 '
+    || left(encode(sha256(convert_to({column}::text, 'UTF8')), 'hex'), 12) || '…'
 
 -- name: rejected
 -- Old rows that could not be carried, with the reason.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from collections import Counter
@@ -107,7 +108,11 @@ def test_a_closed_gate_is_one_table_and_the_report_names_the_rows(
     assert "decisions" not in answer.json
 
     page = answer.json["report"]
-    assert [line["source_id"] for line in lines(page, "conflicts")] == [trouble["taken"]]
+    (conflict,) = lines(page, "conflicts")
+    assert conflict["source_id"] == trouble["taken"]
+    for side, name, text in (("old_text", "template_text", "the old text"), ("new_text", "content", "another text")):
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        assert conflict[side] == f"{name}: 12 characters, SHA-256 {digest}…"
     assert [(line["row_key"], line["value"]) for line in lines(page, "dangling")] == [(trouble["stage"], "'@nowhere")]
     assert [line["target_id"] for line in lines(page, "unknown")] == ["00000000-0000-4000-8000-0000000000bb"]
     text = Path(page).read_text(encoding="utf-8")

@@ -1,6 +1,8 @@
-"""A whole run while an application is at work: `python -m tests.crash.under_load [ROWS [REPEATS]]`, a table for people.
+"""A whole run while an application is at work: `python -m tests.crash.under_load [ROWS [REPEATS [CLIENTS]]]`, a table for
+people.
 
-Eight writers and four readers at full speed, a prober that is not part of the pipeline, random timing. What was
+Twelve clients at full speed (two thirds of them write, the others read) or as many as are given, a prober that is not
+part of the pipeline, random timing. What was
 acknowledged is compared with what is there, by plain SQL. The seed is printed.
 """
 
@@ -30,7 +32,7 @@ from tests.command import ROOT, call, environment
 from tests.conftest import empty_database
 from tests.crash.writers import OVER, Reader, Writer
 
-WRITERS, READERS = 8, 4
+CLIENTS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +51,16 @@ class Result:
     writers: list[Writer]
 
 
-def run_under_load(url: str, reports: str, *, chance: random.Random, more: tuple[str, ...] = ()) -> Result:
+def run_under_load(
+    url: str, reports: str, *, chance: random.Random, more: tuple[str, ...] = (), clients: int = CLIENTS
+) -> Result:
     """The run and a second one for what was written late; then the verdict."""
     with Application(url) as application:
         businesses = [key for (key,) in application.rows("SELECT business_id FROM businesses ORDER BY 1")]
         application.stage(0xFF - 10_000, businesses[0])
     stop = threading.Event()
-    writers = [Writer(url, number, businesses[number % len(businesses)], stop) for number in range(WRITERS)]
-    readers = [Reader(url, stop) for _ in range(READERS)]
+    writers = [Writer(url, number, businesses[number % len(businesses)], stop) for number in range(clients * 2 // 3)]
+    readers = [Reader(url, stop) for _ in range(clients - len(writers))]
     options = ("--json", "--default-business", demo.DEFAULT_BUSINESS)
     probers = {kind: _prober(url, kind) for kind in ("write", "read")}
     for thread in (*writers, *readers):
@@ -78,7 +82,7 @@ def run_under_load(url: str, reports: str, *, chance: random.Random, more: tuple
     refused = sum((one.history.errors for one in writers), Counter()) + sum((one.errors for one in readers), Counter())
     wrong += [f"{count} times SQLSTATE {state}" for state, count in refused.items() if state not in OVER]
     wrong += [f"{one.dangling} references that a reader could not follow" for one in readers if one.dangling]
-    if not wrong:
+    if writers and not wrong:
         wrong = lost(url, writers)
     document = ended.json if ended.out else {}
     return Result(
@@ -169,7 +173,8 @@ def _table(results: list[tuple[int, Result]]) -> str:
 
 
 def main() -> None:
-    rows, repeats = (int(value) for value in (*sys.argv[1:], *("10000", "1")[len(sys.argv) - 1 :]))
+    given = [int(value) for value in sys.argv[1:]]
+    rows, repeats, clients = (*given, *(10_000, 1, CLIENTS)[len(given) :])
     seed = random.randrange(10**6)
     print(f"seed {seed}", file=sys.stderr)
     results = []
@@ -180,7 +185,7 @@ def main() -> None:
                 connection = psycopg2.connect(url)
                 demo.create(connection, rows=rows)
                 connection.close()
-                found = run_under_load(url, f"{folder}/reports", chance=random.Random(seed + number))
+                found = run_under_load(url, f"{folder}/reports", chance=random.Random(seed + number), clients=clients)
                 results.append((rows, found))
                 print(
                     f"{number + 1} of {repeats}: {'; '.join(found.wrong) or 'nothing lost'}",

@@ -151,11 +151,13 @@ def test_rows_to_decide_on_stand_on_the_page_and_beside_it_and_leave_with_their_
 
 def test_texts_are_shown_only_to_whoever_asked_and_escaped() -> None:
     row = {"source_id": "x", "owner_id": "o", "owner": "O", "target_id": "t"}
-    found = facts(decisions={"conflicts": {"total": 1, "rows": [row]}})
-    assert "old text" not in render(found)
+    apart = {"old_text": "text: 7 characters, SHA-256 0123…", "new_text": "text: 8 characters, SHA-256 4567…"}
+    found = facts(decisions={"conflicts": {"total": 1, "rows": [row | apart]}})
+    assert all(said in Elements(render(found)).text for said in apart.values())
     shown = render(replace(found, contents={("x", "t"): ({"text": HOSTILE}, {"text": "there"})}))
     assert HOSTILE in Elements(shown).text
     assert HOSTILE not in shown
+    assert not any(said in Elements(shown).text for said in apart.values())
 
 
 def test_the_flow_keeps_every_row_and_stays_on_its_canvas() -> None:

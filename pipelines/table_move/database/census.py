@@ -97,23 +97,41 @@ def ambiguous_ids(cursor: extensions.cursor, names: Names) -> list[tuple[str, st
 def rows_to_decide(
     cursor: extensions.cursor, names: Names, references: ReferenceCounts
 ) -> dict[str, dict[str, object]]:
-    """What somebody has to look at, by kind: the true `total`, and the first 1000 `rows`. Keys and names, no texts.
+    """What somebody has to look at, by kind: the true `total`, and the first 1000 `rows`. Keys and names; of texts
+    length and hash.
 
     references: their counts; classes without any are not looked for.
     """
     classified = names.query("references.classified")
     questions = {
-        "conflicts": names.query("census.conflicts"),
+        "conflicts": _side_by_side(names, "census.conflicts"),
         "rejected": names.query("census.rejected"),
         "dangling": names.query("census.references_to_decide", classified=classified),
         "foreign": names.query("census.references_to_decide", classified=classified),
-        "kept": names.query("census.kept"),
+        "kept": _side_by_side(names, "census.kept"),
         "unknown": names.query("census.unknown_rows"),
     }
     for kind in ("dangling", "foreign"):
         if not getattr(references, kind):
             del questions[kind]
     return {kind: _bounded(cursor, question, {"class": kind}) for kind, question in questions.items()}
+
+
+def _side_by_side(names: Names, pairs: str) -> sql.Composable:
+    def digest(alias: str, columns: Iterable[str]) -> sql.Composable:
+        parts = [
+            names.query("census.digest_of_one", label=sql.Literal(name), column=sql.Identifier(alias, name))
+            for name in dict.fromkeys(columns)
+        ]
+        return names.query("census.digest", parts=sql.SQL(", ").join(parts or [sql.NULL]))
+
+    carried = names.move.target.carried
+    return names.query(
+        "census.side_by_side",
+        pairs=names.query(pairs),
+        digest_of_s=digest("s", (source for _, source in carried)),
+        digest_of_t=digest("t", (target for target, _ in carried)),
+    )
 
 
 def _bounded(cursor: extensions.cursor, question: sql.Composable, values: Mapping[str, str]) -> dict[str, object]:

@@ -10,6 +10,9 @@ from pipelines.table_move.records import CheckRow, newest
 
 SHOWN = 100  # rows of a kind on the page; the CSV file has all that the journal keeps
 
+# The columns that tell texts apart by length and hash, and where the texts themselves stand in `Contents`.
+SIDES = {"old_text": 0, "new_text": 1}
+
 Contents = Mapping[tuple[str, str], tuple[Mapping[str, str], Mapping[str, str]]]
 
 # In the order of the columns: the journal keeps none.
@@ -22,6 +25,8 @@ _LABELS = {
     "column_name": "column",
     "value": "holds",
     "target_id": "row of the new table",
+    "old_text": "old text",
+    "new_text": "text there",
     "owner": "owner",
     "owner_id": "owner's id",
     "reason": "reason",

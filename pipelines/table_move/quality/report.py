@@ -115,6 +115,7 @@ def render(facts: Facts) -> str:
         kinds=decisions.found(summary, facts.checks),
         shown=decisions.SHOWN,
         contents=facts.contents,
+        sides=decisions.SIDES,
         closing=[check for check in newest_checks if check.closes_the_gate],
         checks=newest_checks,
         suites=_suites(facts.checks),
