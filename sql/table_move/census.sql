@@ -16,7 +16,7 @@ claimed AS MATERIALIZED (
     FROM taken p LEFT JOIN claimed c ON c.value = p.source_id AND c.owner_id = p.owner_id
     LEFT JOIN ranked r ON r.value = p.source_id AND r.rank = 1
 ), predicted AS MATERIALIZED (
-    SELECT s.{source_key}::text COLLATE "C" AS source_id,
+    SELECT s.{source_key}::text COLLATE "C" AS source_id, {is_canonical} AS keeps_id,
            CASE WHEN p.stays THEN p.owner_id ELSE coalesce(n.owner_id, r.owner_id, %(default_owner)s::uuid) END AS owner_id,
            CASE WHEN p.stays THEN 'present' WHEN n.owner_id IS NOT NULL THEN 'owners_file'
                 WHEN r.owner_id IS NOT NULL THEN 'references'
@@ -48,14 +48,14 @@ WITH {predicted}, copies AS MATERIALIZED (
     ) d ON d.source_id = s.source_id GROUP BY 1, 2
 ), classes AS (
     SELECT CASE WHEN r.value IS NULL THEN 'null'
-                WHEN p.source_id IS NOT NULL AND p.owner_id = r.owner_id AND r.id::text = r.value THEN 'already_current'
+                WHEN p.owner_id = r.owner_id AND p.keeps_id AND r.written = r.value THEN 'already_current'
                 WHEN p.source_id IS NOT NULL THEN 'to_rewire'
                 WHEN {owner_of_t} = r.owner_id THEN 'already_current'
                 WHEN t.{target_key} IS NOT NULL THEN 'foreign'
                 ELSE 'dangling' END AS class, count(*) AS rows
     FROM ({references}) r
     LEFT JOIN predicted p ON p.source_id = r.value
-    LEFT JOIN {target} t ON t.{target_key} = r.id
+    LEFT JOIN {target} t ON t.{target_key}::text COLLATE "C" = r.written
     GROUP BY 1
 )
 SELECT (SELECT count(*) FROM predicted), (SELECT count(*) FROM copies),

@@ -7,6 +7,9 @@
 
 -- name: primary
 -- The id of a source row in the target, for its primary owner: its own where that is a canonical UUID.
-CASE WHEN s.{source_key}::text LIKE '________-____-____-____-____________'
-          AND translate(s.{source_key}::text, '0123456789abcdef', '') = '----'
-     THEN s.{source_key}::text::uuid ELSE {name_based} END
+CASE WHEN {is_canonical} THEN s.{source_key}::text::uuid ELSE {name_based} END
+
+-- name: is_canonical
+-- Whether the id of a source row is a UUID as uuid itself writes it.
+(s.{source_key}::text LIKE '________-____-____-____-____________'
+    AND translate(s.{source_key}::text, '0123456789abcdef', '') = '----')

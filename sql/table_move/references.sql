@@ -20,24 +20,20 @@ SELECT DISTINCT ON (a.id) a.source_id, a.id FROM ({all_spellings}) a ORDER BY a.
 -- name: of_text
 -- The references of a text column.
     SELECT {table_name}::text AS table_name, r.{key}::text AS row_key, {column_name}::text AS column_name,
-           {owner} AS owner_id, r.{column}::text COLLATE "C" AS value,
-           CASE WHEN r.{column}::text LIKE '________-____-____-____-____________'
-                 AND translate(r.{column}::text, '0123456789abcdef', '') = '----' THEN r.{column}::text::uuid END AS id,
-           r.{column}::text COLLATE "C" AS written, r.xmin
+           {owner} AS owner_id, r.{column}::text COLLATE "C" AS value, r.{column}::text COLLATE "C" AS written, r.xmin
     FROM {table} r
 
 -- name: of_uuid
 -- The references of a uuid column, which match a source id in any spelling.
     SELECT {table_name}::text AS table_name, r.{key}::text AS row_key, {column_name}::text AS column_name,
-           {owner} AS owner_id, coalesce(a.source_id, r.{column}::text COLLATE "C") AS value, r.{column} AS id,
+           {owner} AS owner_id, coalesce(a.source_id, r.{column}::text COLLATE "C") AS value,
            r.{column}::text COLLATE "C" AS written, r.xmin
     FROM {table} r LEFT JOIN ({spellings}) a ON a.id = r.{column}
 
 -- name: none
 -- A move that nothing refers to.
     SELECT NULL::text AS table_name, NULL::text AS row_key, NULL::text AS column_name, NULL::uuid AS owner_id,
-           NULL::text COLLATE "C" AS value, NULL::uuid AS id, NULL::text COLLATE "C" AS written, NULL::xid AS xmin
-    WHERE false
+           NULL::text COLLATE "C" AS value, NULL::text COLLATE "C" AS written, NULL::xid AS xmin WHERE false
 
 -- name: no_claims
 -- The same of the counts.
@@ -66,7 +62,7 @@ SELECT r.table_name, r.row_key, r.column_name, r.owner_id, r.value, r.xmin,
        m.target_id AS successor_id
 FROM ({references}) r
 LEFT JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = r.value AND m.owner_id = r.owner_id
-LEFT JOIN {target} t ON t.{target_key} = CASE WHEN m.target_id IS NULL THEN r.id END
+LEFT JOIN {target} t ON t.{target_key}::text COLLATE "C" = CASE WHEN m.target_id IS NULL THEN r.written END
 
 -- name: late
 -- How many references still hold an old value that the map knows.
@@ -94,7 +90,7 @@ DELETE FROM pipelines.reference_change c WHERE c.move = {move} AND ({c_in_questi
 -- References that point to rows which are not ours already, before ours follow: going back leaves them alone.
 INSERT INTO pipelines.kept_reference (move, table_name, row_key, column_name, value)
 SELECT {move}, r.table_name, r.row_key, r.column_name, r.value FROM ({references}) r
-JOIN pipelines.id_map m ON m.move = {move} AND m.target_id = r.id AND NOT m.loaded
+JOIN pipelines.id_map m ON m.move = {move} AND m.target_id::text COLLATE "C" = r.written AND NOT m.loaded
 WHERE {r_in_question} AND m.source_id <> r.value;
 
 -- name: forget_kept
@@ -126,7 +122,7 @@ WITH n AS MATERIALIZED (
 DELETE FROM pipelines.reference_change c
 WHERE c.move = {move} AND c.change_id > %(mark)s AND c.table_name = {table_name} AND NOT EXISTS (
     SELECT FROM ({references}) r WHERE r.table_name = c.table_name AND r.row_key = c.row_key
-      AND r.column_name = c.column_name AND r.id = c.new_value::uuid);
+      AND r.column_name = c.column_name AND r.written = c.new_value);
 
 -- name: changed
 -- How many references were changed.

@@ -39,7 +39,7 @@ SELECT r.table_name, r.row_key, r.column_name, r.value, m.source_id AS old_value
                 SELECT FROM {target} t WHERE t.{target_key} = {as_uuid}))
             ELSE k.characters IS NULL OR length(m.source_id) <= k.characters END AS fits
 FROM ({references}) r
-JOIN pipelines.id_map m ON m.move = {move} AND m.target_id = r.id
+JOIN pipelines.id_map m ON m.move = {move} AND m.target_id::text COLLATE "C" = r.written
 JOIN ({columns}) k ON k.table_name = r.table_name AND k.column_name = r.column_name
 LEFT JOIN pipelines.kept_reference f ON f.move = {move} AND f.table_name = r.table_name AND f.row_key = r.row_key
       AND f.column_name = r.column_name AND f.value = r.value
@@ -111,7 +111,7 @@ SELECT m.source_id, m.target_id::text, m.owner_rule <> 'copy' AND m.loaded,
        m.source_id IN (SELECT u.source_id FROM pipelines.id_map u JOIN {target} t ON t.{target_key} = u.target_id
                        WHERE u.move = {move}),
        m.source_id IN (SELECT r.value FROM ({references}) r WHERE r.value IS NOT NULL) OR m.source_id IN (
-               SELECT u.source_id FROM ({references}) r JOIN pipelines.id_map u ON u.move = {move} AND u.target_id = r.id)
+               SELECT u.source_id FROM ({references}) r JOIN pipelines.id_map u ON u.move = {move} AND u.target_id::text COLLATE "C" = r.written)
 FROM pipelines.id_map m
 JOIN {owners} o ON o.{owners_key} = m.owner_id
 JOIN {source} s ON s.{source_key}::text COLLATE "C" = m.source_id

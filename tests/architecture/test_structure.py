@@ -169,3 +169,15 @@ def test_no_tracked_file_names_a_path_of_a_machine() -> None:
     for name in tracked:
         text = (ROOT / name).read_text(encoding="utf-8", errors="replace")
         assert not re.search(r"(^|[\s\"'=])/(root|home|Users)/\w", text), name
+
+
+def test_every_promise_of_the_readme_names_tests_that_are_there() -> None:
+    promises = re.search(
+        r"^## What is promised.*?(?=^## )", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
+    )
+    rows = re.findall(r"^\| (?!promised)[^|-].* \| (.*) \|$", promises.group(), re.M)
+    named = [re.findall(r"`([\w/]+\.py)::(test_\w+)`", row) for row in rows]
+    assert len(named) > 10
+    assert all(named), "a promise without a test"
+    for path, name in (one for row in named for one in row):
+        assert f"def {name}(" in (ROOT / "tests" / path).read_text(encoding="utf-8"), name

@@ -11,7 +11,7 @@ from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.foreign_keys import release, restore
 from pipelines.table_move.database.rewire import rewire
 from pipelines.table_move.errors import Blocked, GateClosed
-from pipelines.table_move.quality import gate
+from pipelines.table_move.quality import gate, samples
 from pipelines.table_move.quality.subjects import Standing
 from pipelines.table_move.quality.suites import Check, Suite, read_suites
 from pipelines.table_move.quality.verdict import require_open
@@ -195,6 +195,25 @@ def test_a_question_that_takes_too_long_closes_the_gate(application: Application
     assert "statement timeout" in row.error
     with pytest.raises(GateClosed):
         require_open([row])
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_failing_rows_are_named_however_many_there_are(
+    application: Application, database: Database, begin, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application.business(1)
+    keys = [application.template(f"row {number}") for number in range(3)]
+    application.execute("UPDATE prompt_templates SET template_name = NULL")
+    application.execute("UPDATE prompt_templates SET description = 'there' WHERE template_id <> 'row 1'")
+    monkeypatch.setattr(samples, "_FEW", few)
+    checks = [
+        {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": name}}
+        for name in ("template_name", "description")
+    ]
+    rows = gate.run_suites(
+        database, begin().attempt.names, [suite("source", *checks)], phase="verify", standing=Standing()
+    )
+    assert [(sorted(row.samples), row.unexpected_count) for row in rows] == [(keys, 3), (["row 1"], 1)]
 
 
 def test_all_suites_see_one_snapshot(

@@ -85,7 +85,8 @@ class Names:
     def _composed(self) -> dict[str, sql.Composable]:
         move = self.move
         source_key = sql.Identifier(move.source.key)
-        primary = query("ids.name_based", source_key=source_key, namespace=sql.Literal(move.namespace.hex))
+        canonical = query("ids.is_canonical", source_key=source_key)
+        name_based = query("ids.name_based", source_key=source_key, namespace=sql.Literal(move.namespace.hex))
         return {
             "source": self.source,
             "source_key": source_key,
@@ -104,7 +105,8 @@ class Names:
             "carried_of_s": _digest("s", [source for _, source in move.target.carried]),
             "carried_of_t": _digest("t", [target for target, _ in move.target.carried]),
             "carried_of_o": _digest("o", [target for target, _ in move.target.carried]),
-            "primary_id": query("ids.primary", source_key=source_key, name_based=primary),
+            "is_canonical": canonical,
+            "primary_id": query("ids.primary", source_key=source_key, is_canonical=canonical, name_based=name_based),
             "target": self.table(move.target.table),
             "target_key": sql.Identifier(move.target.key),
             "target_columns": sql.SQL(", ").join(map(sql.Identifier, move.target.columns)),
@@ -155,7 +157,7 @@ class Names:
 
     def _references(self) -> sql.Composable:
         """Every reference as a row: table_name, row_key, column_name, owner_id, value (the source id that is meant, or
-        the text that is there), id (its uuid, where it is one)."""
+        the text that is there), written (the text that is there)."""
         return self._for_each_column("references.of_text", "references.of_uuid", "references.none")
 
     def _claims(self) -> sql.Composable:

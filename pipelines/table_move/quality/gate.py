@@ -83,7 +83,7 @@ class Gate:
             query = _read(source, query)
         # OFFSET 0 keeps the subject whole: pulled up, its fingerprints would be computed once for every mention.
         whole = f"{WHOLE}{query}\nOFFSET 0) subject"
-        batch = batch_of(source, suite.subject, whole)
+        batch = batch_of(source, whole)
         answers = validate(self.engine.gx, batch, suite.checks, _counted(suite.subject))
         failed = [check for check in suite.checks if _count(answers.get(check.name))]
         by_query = [check for check in failed if "unexpected_rows_query" in check.definition["kwargs"]]
