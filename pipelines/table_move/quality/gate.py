@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -54,7 +54,11 @@ class Gate:
     session: Session
 
     def ask(self, names: Names, suites: Sequence[Suite], *, phase: str, standing: Standing) -> list[CheckRow]:
-        """The answers of the suites. An expectation that raises, or that is missing in the answer, has failed."""
+        """The answers of the suites. An expectation that raises, or that is missing in the answer, has failed.
+
+        Suites that are asked at once share the time: the seconds of all checks are those that somebody waits.
+        """
+        started = time.monotonic()
         with self.session, self.session.cursor() as cursor, contextlib.redirect_stdout(sys.stderr):
             cursor.execute("SELECT pg_export_snapshot()")
             self.engine.snapshots[:] = cursor.fetchone()
@@ -72,10 +76,12 @@ class Gate:
 
             with ThreadPoolExecutor(len(self.engine.sources)) as executor:
                 try:
-                    return [row for rows in executor.map(ask_one, suites, queries) for row in rows]
+                    rows = [row for rows in executor.map(ask_one, suites, queries) for row in rows]
                 except BaseException:
                     self.engine.stopping.set()
                     raise
+        share = (time.monotonic() - started) / (sum(row.seconds for row in rows) or 1.0)
+        return [replace(row, seconds=round(row.seconds * share, 4)) for row in rows]
 
     def _run(self, source: Any, suite: Suite, query: str, phase: str) -> list[CheckRow]:
         started = time.monotonic()
@@ -161,5 +167,5 @@ def _row(
         remedy=check.remedy,
         samples=samples,
         error="Great Expectations did not answer" if answer is None else _raised(answer),
-        seconds=round(seconds, 4),
+        seconds=seconds,
     )

@@ -161,21 +161,22 @@ def _go_on(summary: Mapping[str, Any]) -> tuple[str, str, str]:
     )
 
 
-def _go_back(summary: Mapping[str, Any]) -> str:
-    """What there is to go back to, and where it stands."""
+def _go_back(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """What there is to go back to, where it stands, and the command."""
     milestone = summary.get("milestone")
     if summary["state"] == "rolled_back" or milestone in (None, "rolled_back"):
-        return "Nothing is changed, so there is nothing to take back."
+        return "Nothing is changed, so there is nothing to take back.", ""
     command = f"{summary.get('command', 'python -m …')} rollback"
     if milestone == "copying":
-        return f"The old table is in charge and nothing needs the copied rows. `{command}` removes them."
+        return "The old table is in charge and nothing needs the copied rows. This removes them:", command
     if milestone == "purged":
-        return f"The old table is dropped. Its archive brings it back: `{command} --archive DIR`."
+        return "The old table is dropped. Its archive brings it back:", f"{command} --archive DIR"
     place = f"{summary['retired_schema'] or 'its schema'}.{summary['source_table']}"
     return (
         f"The old table is kept as {place}, whole and with its data; what every changed reference held before stands "
-        "in pipelines.reference_change, and what foreign keys there were in pipelines.foreign_key. "
-        f"`{command} --dry-run` shows what would go back."
+        "in pipelines.reference_change, and what foreign keys there were in pipelines.foreign_key. This shows what "
+        "would go back:",
+        f"{command} --dry-run",
     )
 
 
