@@ -1,6 +1,7 @@
 # make run   the move on the embedded demonstration database      make test   the whole test suite
 # make setup the environment alone    make lint   ruff, squawk    make lock   the hash-pinned lock, made anew
-# make crash every point of the crash suite, a quarter of an hour or more; make load ROWS=10000 REPEATS=1: a run under load
+# make crash every point of the crash suite, for hours; TESTS="-k killed_at_every_point" narrows it
+# make load  a run under load, judged by what the application was told (ROWS=10000 REPEATS=1 CLIENTS=12)
 # make bench the copy and the whole move against server-side SQL, as ratios (ROWS=200000 PAIRS=3)
 # make bench-migrations   how long queries wait beside 02 to 05, what a recorded write costs (ROWS=1000000 PAIRS=5)
 PYTHON ?= python3
@@ -21,7 +22,7 @@ crash: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/crash -m "exhaustive or not exhaustive" $(TESTS)
 
 load: $(VENV)/.installed-dev
-	$(BIN)/python -m tests.crash.under_load $(or $(ROWS),10000) $(or $(REPEATS),1)
+	$(BIN)/python -m tests.crash.under_load $(or $(ROWS),10000) $(or $(REPEATS),1) $(or $(CLIENTS),12)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.copy_against_sql
