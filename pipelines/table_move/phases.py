@@ -85,6 +85,7 @@ class Phases:
                         since=self.settled,
                         look_again=self._look_again,
                         check=lambda: self._check(critical, ready),
+                        give_up=ready.stop,
                     )
             except (Blocked, GateClosed, NotInTime):
                 self._bring_foreign_keys_back()

@@ -41,7 +41,7 @@ class Plan:
     rules: Mapping[str, int] = field(default_factory=dict)
     references: ReferenceCounts = field(default_factory=ReferenceCounts)
     late_references: int = 0
-    looked_seconds: float = 0
+    slowness: float = 1
 
     @property
     def has_begun(self) -> bool:
@@ -66,7 +66,7 @@ class Plan:
         return {
             "rows": self.counts.source_rows,
             "references": self.references.to_rewire,
-            "looked": self.looked_seconds,
+            "slowness": self.slowness,
         }
 
     @property
@@ -153,5 +153,5 @@ def _predicted(cursor: extensions.cursor, plan: Plan, question: Question, settin
         counts=found.counts,
         rules=found.rules,
         references=found.references,
-        looked_seconds=found.seconds,
+        slowness=estimate.slowness(found.seconds, looked_at=found.counts.source_rows + found.references.total),
     )

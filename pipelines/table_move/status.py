@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from enum import StrEnum
 
 
@@ -93,6 +93,10 @@ class ReferenceCounts:
     foreign: int = 0
     dangling: int = 0
     null: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(astuple(self))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 -- name: touch
--- What may have moved since the last look: ids of source rows, and whatever new versions of referencing rows hold; rows
--- whose place in the target has a new version or is empty; conflicts, which are decided anew.
+-- What may have moved since the last look: ids of source rows, and whatever new versions of referencing rows hold;
+-- conflicts, which are decided anew.
 INSERT INTO pipelines.touched (move, source_id)
 SELECT {move}, s.{source_key}::text COLLATE "C" FROM {source} s WHERE {s_is_new}
 UNION
@@ -10,7 +10,8 @@ SELECT {move}, m.source_id FROM pipelines.id_map m WHERE m.move = {move} AND m.d
 ON CONFLICT DO NOTHING;
 
 -- name: touch_target
--- The same of the target. The ids of its new versions stand for the references that hold them.
+-- The same of the target: rows whose place there has a new version or is empty. The ids of its new versions stand for
+-- the references that hold them.
 INSERT INTO pipelines.touched (move, source_id)
 WITH moved AS MATERIALIZED (SELECT t.{target_key} AS id FROM {target} t WHERE {t_is_new})
 SELECT {move}, t.id::text FROM moved t
@@ -58,6 +59,13 @@ SELECT s.ctid::text, ({source_bytes})::bigint FROM {source} s JOIN (
     WHERE m.move = {move} AND {m_in_question}
       AND (m.disposition = 'conflict' OR {target_hash} IS DISTINCT FROM m.target_hash)
 ) x ON x.source_id = s.{source_key}::text COLLATE "C";
+
+-- name: target_has_moved
+-- Touched rows of the map that the target does not show as they are: edited or gone. Conflicts were decided just now.
+SELECT EXISTS (
+    SELECT FROM pipelines.id_map m LEFT JOIN {target} t ON t.{target_key} = m.target_id
+    WHERE m.move = {move} AND {m_in_question} AND m.disposition <> 'conflict'
+      AND {target_hash} IS DISTINCT FROM m.target_hash);
 
 -- name: was_touched
 -- Only what may have moved since the last look.

@@ -166,11 +166,19 @@ def test_a_wrong_plan_is_not_carried_out(filled: Application, begin, planted: st
     assert filled.value("SELECT count(*) FROM stages WHERE stage_selection_template_id = 'shared'") == 3
 
 
-def test_the_rehearsal_leaves_what_moves_to_the_switch_and_nothing_else(filled: Application, begin) -> None:
+@pytest.mark.parametrize(
+    "moves",
+    [
+        "UPDATE prompt_templates SET template_text = 'moving' WHERE template_id = 'own'",
+        "DELETE FROM prompt_templates WHERE template_id = 'alone'",
+    ],
+    ids=["a changed row", "a deleted row"],
+)
+def test_the_rehearsal_leaves_what_moves_to_the_switch_and_nothing_else(filled: Application, begin, moves: str) -> None:
     going = begin(default_business="Business 1")
     going.copy()
     now = going._now()
-    filled.execute("UPDATE prompt_templates SET template_text = 'moving' WHERE template_id = 'own'")
+    filled.execute(moves)
     going.settled = now
     going._note_settled(now)
     going.phase = Phase.VERIFY

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines.table_move.errors import Blocker
-from pipelines.table_move.pure.estimate import expected_pause_seconds, expected_seconds, needed_bytes
+from pipelines.table_move.pure.estimate import expected_pause_seconds, expected_seconds, needed_bytes, slowness
 from pipelines.table_move.pure.facts import ColumnLimit, Facts, Relation, Server
 from pipelines.table_move.pure.preflight import blockers
 from pipelines.table_move.pure.quoting import literal, quoted
@@ -165,7 +165,8 @@ def test_names_and_texts_are_quoted_for_commands() -> None:
 
 def test_what_is_expected_grows_with_how_long_the_look_took() -> None:
     usual = expected_pause_seconds(rows=100_000, references=50_000)
-    assert expected_pause_seconds(rows=100_000, references=50_000, looked=0.5) == usual
-    assert expected_pause_seconds(rows=100_000, references=50_000, looked=4.4) == pytest.approx(4 * usual)
-    assert expected_seconds(rows=100_000, references=0, looked=4.4) > 2 * expected_seconds(rows=100_000, references=0)
-    assert expected_pause_seconds(rows=-1, references=0) > 0
+    assert slowness(0.5, looked_at=180_000) == 1, "a fast server promises nothing"
+    assert slowness(4.4, looked_at=180_000) == pytest.approx(4)
+    assert slowness(3600, looked_at=-1) == 20
+    assert expected_pause_seconds(rows=100_000, references=50_000, slowness=4) == pytest.approx(4 * usual)
+    assert expected_seconds(rows=100_000, references=0, slowness=4) > 2 * expected_seconds(rows=100_000, references=0)

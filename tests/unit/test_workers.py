@@ -15,7 +15,7 @@ def fails(message: str) -> None:
 
 def test_a_block_does_not_end_before_the_work_beside_it() -> None:
     went_on, ended = threading.Event(), []
-    with beside(lambda: (went_on.wait(5), ended.append("work"))):
+    with beside(lambda: (went_on.wait(5), ended.append("work")), ended.clear):
         ended.append("block")
         went_on.set()
     assert ended == ["block", "work"]
@@ -30,6 +30,13 @@ def test_a_block_does_not_end_before_the_work_beside_it() -> None:
     ],
 )
 def test_what_failed_is_raised_and_the_work_goes_first(work, block: str | None, raised: str) -> None:
-    with pytest.raises(ValueError, match=raised), beside(work):
+    with pytest.raises(ValueError, match=raised), beside(work, lambda: None):
         if block:
             fails(block)
+
+
+def test_an_interrupt_does_not_wait_for_work_that_nobody_wants_any_more() -> None:
+    enough = threading.Event()
+    with pytest.raises(KeyboardInterrupt), beside(lambda: enough.wait(30) or fails("it went on"), enough.set):
+        raise KeyboardInterrupt
+    assert enough.is_set()

@@ -39,9 +39,12 @@ def settle_touched(attempt: Attempt, *, patience: float = 0) -> int:
     return _settle(attempt, only_touched=True, patience=patience)
 
 
-def is_settled(attempt: Attempt) -> bool:
-    """Whether the map shows every touched row as it is."""
-    return not any(_stale(attempt, only_touched=True))
+def target_has_moved(attempt: Attempt) -> bool:
+    """Whether a touched row of the target is not as the map shows it."""
+    names = attempt.names
+    with attempt.database.reading() as cursor:
+        cursor.execute(names.query("catchup.target_has_moved", m_in_question=names.touched(sql.SQL("m.source_id"))))
+        return cursor.fetchone()[0]
 
 
 def touch_target(attempt: Attempt, since: int, *, patience: float = 0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +12,7 @@ from psycopg2 import errors, extensions, sql
 
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
-from pipelines.table_move.database.catch_up import catch_up, is_settled, settle_touched, touch_target
+from pipelines.table_move.database.catch_up import catch_up, settle_touched, target_has_moved, touch_target
 from pipelines.table_move.database.locking import Pause, ended_by_the_server, locking, persist
 from pipelines.table_move.database.rewire import carry_out, plan_changes, rewire
 from pipelines.table_move.database.workers import beside
@@ -27,7 +28,12 @@ class Switched:
 
 
 def switch(
-    attempt: Attempt, *, since: int, look_again: Callable[[extensions.cursor], None], check: Callable[[], None]
+    attempt: Attempt,
+    *,
+    since: int,
+    look_again: Callable[[extensions.cursor], None],
+    check: Callable[[], None],
+    give_up: Callable[[], None],
 ) -> Switched:
     """The switch, tried until `lock_wait` is over.
 
@@ -35,12 +41,16 @@ def switch(
     look_again: raises Blocked where the tables are no longer what the plan found; called under their locks.
     check: runs the suites on what has moved and raises GateClosed; called while writers are excluded, on a thread of
         its own beside the change of the references.
+    give_up: ends `check` early, because nobody waits for its answer any more; for another thread.
     """
-    return persist(attempt, lambda: _switch_once(attempt, since, look_again, check))
+    return persist(attempt, lambda: _switch_once(attempt, since, look_again, partial(beside, check, give_up)))
 
 
 def _switch_once(
-    attempt: Attempt, since: int, look_again: Callable[[extensions.cursor], None], check: Callable[[], None]
+    attempt: Attempt,
+    since: int,
+    look_again: Callable[[extensions.cursor], None],
+    checking: Callable[[], AbstractContextManager[None]],
 ) -> Switched:
     names, settings = attempt.names, attempt.settings
     with locking(attempt, deadline=settings.max_write_pause) as cursor:
@@ -52,7 +62,7 @@ def _switch_once(
             look_again(cursor)
             written = _settle(cursor, attempt, since)
             pause.still_within()
-            with beside(check):  # it looks at what is committed, which the change is not yet
+            with checking():  # it looks at what is committed, which the change is not yet
                 written += carry_out(cursor, attempt)
             pause.still_within()
             cursor.execute(names.query("cutover.freeze", frozen_for=sql.Literal(names.frozen_names)))
@@ -70,16 +80,14 @@ def _settle(cursor: extensions.cursor, attempt: Attempt, since: int) -> int:
     Returns the target rows written."""
     patience = attempt.lock_timeout
     written = catch_up(attempt, since=since, patience=patience)
-    plan = partial(plan_changes, attempt, since=since, patience=patience)
     _lock_target(cursor, attempt)
-    with beside(plan):
-        touch_target(attempt, since, patience=patience)
-    if not is_settled(attempt):
+    touch_target(attempt, since, patience=patience)
+    if target_has_moved(attempt):
         _unlock_target(cursor)
         written += settle_touched(attempt, patience=patience)
-        plan()
         _lock_target(cursor, attempt)
         touch_target(attempt, since, patience=patience)
+    plan_changes(attempt, since=since, patience=patience)
     return written
 
 

@@ -48,14 +48,20 @@ def in_parallel(
 
 
 @contextmanager
-def beside(work: Callable[[], object]) -> Iterator[None]:
-    """Do the work beside the block, which does not end before it. Where both fail, the error of the work is raised."""
+def beside(work: Callable[[], object], give_up: Callable[[], None]) -> Iterator[None]:
+    """Do the work beside the block, which does not end before it. Where both fail, the error of the work is raised.
+
+    give_up: ends the work early; called where the block is left by an interrupt.
+    """
     with ThreadPoolExecutor(1) as executor:
         working = executor.submit(work)
         try:
             yield
         except Exception:
             working.result()
+            raise
+        except BaseException:
+            give_up()
             raise
         working.result()
 

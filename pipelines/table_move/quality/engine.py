@@ -133,7 +133,7 @@ def _use(snapshots: Sequence[str]) -> str:
 def _columns_only(stopping: threading.Event, connection, cursor, statement, parameters, context, many):
     """To learn a query's columns, Great Expectations fetches all its rows; marked queries answer with none."""
     if stopping.is_set():
-        raise RuntimeError("The gate was left before it had answered.")
+        raise RuntimeError("Nobody waits for the answer any more.")
     if statement.startswith(WHOLE):
         statement += " LIMIT 0"
     return statement, parameters

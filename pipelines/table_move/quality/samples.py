@@ -57,9 +57,10 @@ def _scan(
 
 
 def _condition(result: Mapping[str, Any], whole: str) -> str | None:
-    """What failing rows have in common; None where Great Expectations has no query for them."""
-    _, _, rest = (result.get("unexpected_index_query") or "").partition(whole)
-    return rest.strip().rstrip(";").removeprefix("WHERE").strip() or None
+    """What failing rows have in common; None where Great Expectations has no query of one condition for them."""
+    _, *rest = (result.get("unexpected_index_query") or "").split(whole)
+    condition = rest[0].strip().rstrip(";") if len(rest) == 1 else ""
+    return condition.removeprefix("WHERE") if condition.startswith("WHERE") else None
 
 
 def _key(parts: Sequence[Any]) -> str:
