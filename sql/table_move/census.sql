@@ -133,7 +133,7 @@ nullif(concat_ws('; ', {parts}), '')
 -- name: digest_of_one
 -- The same of one column.
 {label} || ': ' || length({column}::text) || ' characters, SHA-256 '
-    || left(encode(sha256(convert_to({column}::text, 'UTF8')), 'hex'), 12) || '…'
+    || left(encode(sha256(convert_to({column}::text, 'UTF8')), 'hex'), 12)
 
 -- name: rejected
 -- Old rows that could not be carried, with the reason.

@@ -112,7 +112,7 @@ def test_a_closed_gate_is_one_table_and_the_report_names_the_rows(
     assert conflict["source_id"] == trouble["taken"]
     for side, name, text in (("old_text", "template_text", "the old text"), ("new_text", "content", "another text")):
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        assert conflict[side] == f"{name}: 12 characters, SHA-256 {digest}…"
+        assert conflict[side] == f"{name}: 12 characters, SHA-256 {digest}"
     assert [(line["row_key"], line["value"]) for line in lines(page, "dangling")] == [(trouble["stage"], "'@nowhere")]
     assert [line["target_id"] for line in lines(page, "unknown")] == ["00000000-0000-4000-8000-0000000000bb"]
     text = Path(page).read_text(encoding="utf-8")

@@ -181,3 +181,8 @@ def test_every_promise_of_the_readme_names_tests_that_are_there() -> None:
     assert all(named), "a promise without a test"
     for path, name in (one for row in named for one in row):
         assert f"def {name}(" in (ROOT / "tests" / path).read_text(encoding="utf-8"), name
+
+
+def test_named_queries_are_ascii_and_travel_in_any_encoding() -> None:
+    for path in (*(ROOT / "sql" / "table_move").glob("*.sql"), *(ROOT / "sql" / "templates").glob("*.sql")):
+        assert path.read_text(encoding="utf-8").isascii(), path
