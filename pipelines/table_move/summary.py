@@ -12,7 +12,7 @@ from typing import Any
 from psycopg2 import extensions
 
 from pipelines.table_move.code_version import code_version
-from pipelines.table_move.database import census, journal, run_journal
+from pipelines.table_move.database import census, journal, run_journal, to_decide
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.quality.verdict import counted
@@ -66,7 +66,7 @@ def summarise(
         "retired_schema": None if row is None else row.retired_schema,
         "old_bytes": None if source is None else source.heap_bytes + source.toast_bytes,
         "milestone": None if row is None else row.milestone,
-        "decisions": census.rows_to_decide(cursor, names, references) if begun else {},
+        "decisions": to_decide.rows_to_decide(cursor, names, references) if begun else {},
         "owners": census.owner_counts(cursor, names) if begun and names.move.owner is not None else [],
         "not_carried": census.not_carried(cursor, names, located.facts),
         "settings": settings.shown(),

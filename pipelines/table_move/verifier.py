@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg2 import extensions
 
-from pipelines.table_move.database import census, journal, run_journal
+from pipelines.table_move.database import journal, run_journal, to_decide
 from pipelines.table_move.database.catalog import locate
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.names import Names
@@ -122,4 +122,4 @@ def _contents(cursor: extensions.cursor, names: Names, summary: dict[str, Any]) 
         for kind in ("conflicts", "kept")
         for row in listed.get(kind, {}).get("rows", [])[:SHOWN]
     ]
-    return census.contents(cursor, names, pairs) if pairs else {}
+    return to_decide.contents(cursor, names, pairs) if pairs else {}
