@@ -58,6 +58,12 @@ FROM ({classified}) c
 LEFT JOIN {target} o ON o.{target_key} = c.successor_id
 WHERE c.value IS NOT NULL AND {c_in_question}
 
+-- name: is_not_in_flight
+-- References that find no row of their own, because the old row they point to moves and is settled by the switch: its
+-- version was another one when the copy came by.
+(c.class NOT IN ('dangling', 'foreign')
+ OR c.value NOT IN (SELECT s.{source_key}::text COLLATE "C" FROM {source} s WHERE {s_is_new}))
+
 -- name: reconciliation
 -- The balance: one row per owner, one for rows without an owner, one for the whole, which also answers the usual
 -- questions after a move: are there rows enough in the target, is the old table gone, are the references still filled.

@@ -171,8 +171,10 @@ def test_a_wrong_plan_is_not_carried_out(filled: Application, begin, planted: st
     [
         "UPDATE prompt_templates SET template_text = 'moving' WHERE template_id = 'own'",
         "DELETE FROM prompt_templates WHERE template_id = 'alone'",
+        "UPDATE prompt_templates SET template_text = 'moving' WHERE template_id = 'own';"
+        "DELETE FROM pipelines.id_map WHERE source_id = 'own'; DELETE FROM templates WHERE content = 'of one business'",
     ],
-    ids=["a changed row", "a deleted row"],
+    ids=["a changed row", "a deleted row", "a row that moved while it was looked for, and was never copied"],
 )
 def test_the_rehearsal_leaves_what_moves_to_the_switch_and_nothing_else(filled: Application, begin, moves: str) -> None:
     going = begin(default_business="Business 1")

@@ -71,7 +71,9 @@ def _in_question(names: Names, subject: str, standing: Standing) -> dict[str, sq
         "s_in_question": of_source,
         "m_in_question": of_both if subject == "target" else of_source,
         "r_in_question": of_source,
-        "c_in_question": is_old("c"),
+        "c_in_question": sql.SQL("{} AND {}").format(
+            is_old("c"), names.query("subjects.is_not_in_flight", s_is_new=names.is_new("s", standing.settled_until))
+        ),
     }
 
 
