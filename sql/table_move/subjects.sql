@@ -107,3 +107,19 @@ FROM (
     LEFT JOIN {source} s ON {source_matters} AND s.{source_key}::text COLLATE "C" = r.source_id
     WHERE r.move = {move} AND {r_in_question} GROUP BY 1
 ) line GROUP BY GROUPING SETS ((owner), ())
+
+-- name: columns
+-- The names of a subject's columns, and no row.
+SELECT * FROM ({subject}) q LIMIT 0;
+
+-- name: forget_kept
+-- What an earlier question has left.
+DROP TABLE IF EXISTS {kept};
+
+-- name: make_kept
+-- A table of the session for what its suite asks of a subject. Nothing is read yet.
+CREATE TEMPORARY TABLE {kept} AS SELECT {columns} FROM ({subject}) q WITH NO DATA;
+
+-- name: keep
+-- The subject, read once. OFFSET 0 keeps it whole: pulled up, its fingerprints would be computed for every mention.
+INSERT INTO {kept} SELECT {columns} FROM ({subject} OFFSET 0) q;

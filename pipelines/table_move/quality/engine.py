@@ -1,4 +1,4 @@
-"""Great Expectations over one database: sources whose every transaction is read-only and sees one given snapshot.
+"""Great Expectations over one database: sources whose every question is read-only and sees one given snapshot.
 
 The only module that imports Great Expectations, and only inside functions: the import takes seconds, so that `run`
 starts it in the background (`warm_up`) while rows are copied.
@@ -10,11 +10,11 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from psycopg2 import extensions
+from psycopg2 import extensions, sql
 
 from pipelines.table_move.database.connect import Database, pin
 from pipelines.table_move.quality.suites import Check
@@ -37,15 +37,95 @@ def warm_up() -> threading.Thread:
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """Sources, each with one session that is ready, for one thread at a time.
-
-    snapshots: the exported snapshot that their next transactions see. stopping: nothing more is asked.
-    """
+    """Sources for as many threads. stopping: nothing more is asked."""
 
     gx: Any
-    sources: Sequence[Any]
-    snapshots: list[str] = field(default_factory=list)
-    stopping: threading.Event = field(default_factory=threading.Event)
+    sources: Sequence[Source]
+    stopping: threading.Event
+
+
+class Source:
+    """One session, ready, for one thread at a time.
+
+    snapshot: the exported snapshot that its next transactions see; None: what is committed by then.
+    """
+
+    def __init__(self, gx: Any, context: Any, database: Database, number: int) -> None:
+        options = f"{database.parameters.get('options', '')} -c default_transaction_read_only=on".strip()
+        arguments = {**database.parameters, "options": options, "application_name": database.application_name}
+        self._gx = gx
+        self._source = context.data_sources.add_sql(
+            f"gate {number}",
+            connection_string="postgresql+psycopg2://",
+            kwargs={
+                "isolation_level": "REPEATABLE READ",
+                "connect_args": arguments,
+                "hide_parameters": True,
+                # One session and no other: a temporary table is that of a session.
+                "pool_size": 1,
+                "max_overflow": 0,
+            },
+        )
+        self._subject = self._source.add_query_asset("subject", query="SELECT 1 AS nothing")
+        self._subject.add_batch_definition_whole_table("all")
+        self._alchemy = self._source.get_execution_engine().engine
+        self.snapshot: str | None = None
+
+    def connect(self, database: Database, patience: float, stopping: threading.Event) -> None:
+        """patience: seconds that one question may take."""
+        from sqlalchemy import event
+
+        self._alchemy.dispose()  # what was opened before the listeners is neither pinned nor on the snapshot
+        event.listen(self._alchemy, "connect", lambda connection, _: _prepare(connection, database, patience))
+        self._alchemy.connect().close()  # the pool has one that is ready
+        event.listen(self._alchemy, "begin", self._use_snapshot)
+        event.listen(self._alchemy, "before_cursor_execute", partial(_columns_only, stopping), retval=True)
+
+    def close(self) -> None:
+        self._alchemy.dispose()
+
+    def batch_of(self, whole: str) -> Any:
+        """The batch whose rows are those of a query."""
+        # The asset is made once: Great Expectations writes a new one down as YAML, which takes its time.
+        self._subject.query = whole
+        return self._subject.get_batch_definition("all").get_batch()
+
+    def validate(self, batch: Any, checks: Sequence[Check], result_format: dict[str, Any]) -> dict[str, Any]:
+        """The answers by the name of the check. One that is missing was not answered."""
+        suite = self._gx.ExpectationSuite(name="gate", expectations=[check.definition for check in checks])
+        result = batch.validate(suite, result_format=result_format)
+        return {answer.expectation_config.meta["name"]: answer.to_json_dict() for answer in result.results}
+
+    def text_of(self, query: sql.Composable) -> str:
+        """A query as text."""
+        with self.cursor() as cursor:
+            return query.as_string(cursor)
+
+    @contextlib.contextmanager
+    def cursor(self) -> Iterator[extensions.cursor]:
+        """A cursor in a read-only transaction of the session, on the snapshot."""
+        with self._alchemy.begin() as connection:
+            cursor = connection.connection.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[extensions.cursor]:
+        """A cursor in the session's only kind of transaction that may write, and sees no snapshot."""
+        connection = self._alchemy.raw_connection()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION READ WRITE")
+                yield cursor
+            connection.commit()
+        finally:
+            connection.close()  # back to the pool, which rolls back what is open
+
+    def _use_snapshot(self, connection: Any) -> None:
+        if self.snapshot is not None:
+            connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{self.snapshot}'")
 
 
 @contextlib.contextmanager
@@ -54,38 +134,13 @@ def engine(database: Database, *, sources: int, patience: float) -> Iterator[Eng
     gx = _great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
+    stopping = threading.Event()
     with contextlib.ExitStack() as stack:
-        found = Engine(gx=gx, sources=[_source(context, database, number) for number in range(sources)])
-        for source in found.sources:
-            alchemy = source.get_execution_engine().engine
-            stack.callback(alchemy.dispose)
-            _listen(alchemy, found, database, patience)
-        yield found
-
-
-def batch_of(source: Any, whole: str) -> Any:
-    """The batch whose rows are those of a query."""
-    (subject,) = source.assets  # made once: Great Expectations writes a new one down as YAML, which takes its time
-    subject.query = whole
-    return subject.get_batch_definition("all").get_batch()
-
-
-def validate(gx: Any, batch: Any, checks: Sequence[Check], result_format: dict[str, Any]) -> dict[str, Any]:
-    """The answers by the name of the check. One that is missing was not answered."""
-    suite = gx.ExpectationSuite(name="gate", expectations=[check.definition for check in checks])
-    result = batch.validate(suite, result_format=result_format)
-    return {answer.expectation_config.meta["name"]: answer.to_json_dict() for answer in result.results}
-
-
-@contextlib.contextmanager
-def cursor_of(source: Any) -> Iterator[extensions.cursor]:
-    """A cursor in a transaction of the source's session, on the snapshot."""
-    with source.get_execution_engine().engine.begin() as connection:
-        cursor = connection.connection.cursor()
-        try:
-            yield cursor
-        finally:
-            cursor.close()
+        found = [Source(gx, context, database, number) for number in range(sources)]
+        for source in found:
+            stack.callback(source.close)
+            source.connect(database, patience, stopping)
+        yield Engine(gx=gx, sources=found, stopping=stopping)
 
 
 def _great_expectations() -> Any:
@@ -95,28 +150,6 @@ def _great_expectations() -> Any:
     return great_expectations
 
 
-def _source(context: Any, database: Database, number: int) -> Any:
-    options = f"{database.parameters.get('options', '')} -c default_transaction_read_only=on".strip()
-    arguments = {**database.parameters, "options": options, "application_name": database.application_name}
-    source = context.data_sources.add_sql(
-        f"gate {number}",
-        connection_string="postgresql+psycopg2://",
-        kwargs={"isolation_level": "REPEATABLE READ", "connect_args": arguments, "hide_parameters": True},
-    )
-    source.add_query_asset("subject", query="SELECT 1 AS nothing").add_batch_definition_whole_table("all")
-    return source
-
-
-def _listen(alchemy: Any, found: Engine, database: Database, patience: float) -> None:
-    from sqlalchemy import event
-
-    alchemy.dispose()  # what was opened before the listeners is neither pinned nor on the snapshot
-    event.listen(alchemy, "connect", lambda connection, _: _prepare(connection, database, patience))
-    alchemy.connect().close()  # the pool has one that is ready
-    event.listen(alchemy, "begin", lambda connection: connection.exec_driver_sql(_use(found.snapshots)))
-    event.listen(alchemy, "before_cursor_execute", partial(_columns_only, found.stopping), retval=True)
-
-
 def _prepare(connection: extensions.connection, database: Database, patience: float) -> None:
     database.sessions.add(connection)
     pin(connection)
@@ -124,10 +157,6 @@ def _prepare(connection: extensions.connection, database: Database, patience: fl
         cursor.execute(_PLANNED)
         cursor.execute("SELECT set_config('statement_timeout', %s, false)", (f"{patience * 1000:.0f}ms",))
     connection.commit()  # or the pool's rollback would take the settings back
-
-
-def _use(snapshots: Sequence[str]) -> str:
-    return f"SET TRANSACTION SNAPSHOT '{snapshots[0]}'"
 
 
 def _columns_only(stopping: threading.Event, connection, cursor, statement, parameters, context, many):

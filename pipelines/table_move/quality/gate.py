@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any
 
-from psycopg2 import Error, sql
+from psycopg2 import Error, errors, sql
 
 from pipelines.table_move.database.connect import Database, Session
 from pipelines.table_move.database.names import Names
-from pipelines.table_move.quality.engine import WHOLE, Engine, batch_of, cursor_of, engine, validate, warm_up
+from pipelines.table_move.quality.engine import WHOLE, Engine, Source, engine, warm_up
+from pipelines.table_move.quality.kept import keep
 from pipelines.table_move.quality.samples import KEYS, samples
-from pipelines.table_move.quality.subjects import READ_ONCE, Standing, subject_query
+from pipelines.table_move.quality.subjects import Standing, subject_query
 from pipelines.table_move.quality.suites import Check, Suite
 from pipelines.table_move.records import CheckRow
 
@@ -25,6 +26,7 @@ __all__ = ["Gate", "opened", "run_suites", "warm_up"]
 
 PATIENCE = 1800.0  # seconds that one question may take
 SIDE_BY_SIDE = 2  # suites that are asked at once
+NO_ANSWER = "Great Expectations did not answer"
 
 
 def run_suites(
@@ -65,22 +67,22 @@ class Gate:
         started = time.monotonic()
         with self.session, self.session.cursor() as cursor, contextlib.redirect_stdout(sys.stderr):
             cursor.execute("SELECT pg_export_snapshot()")
-            self.engine.snapshots[:] = cursor.fetchone()
-            queries = [subject_query(names, suite.subject, standing).as_string(cursor) for suite in suites]
-            idle: SimpleQueue[Any] = SimpleQueue()
+            (snapshot,) = cursor.fetchone()
+            idle: SimpleQueue[Source] = SimpleQueue()
             for source in self.engine.sources:
                 idle.put(source)
 
-            def ask_one(suite: Suite, query: str) -> list[CheckRow]:
+            def ask_one(suite: Suite) -> list[CheckRow]:
                 source = idle.get()
                 try:
-                    return self._run(source, suite, query, phase)
+                    source.snapshot = snapshot
+                    return self._run(source, suite, subject_query(names, suite.subject, standing), phase)
                 finally:
                     idle.put(source)
 
             with ThreadPoolExecutor(len(self.engine.sources)) as executor:
                 try:
-                    rows = [row for rows in executor.map(ask_one, suites, queries) for row in rows]
+                    rows = [row for rows in executor.map(ask_one, suites) for row in rows]
                 except BaseException:
                     self.stop()
                     raise
@@ -93,44 +95,59 @@ class Gate:
         """Ask nothing more, now or later. For another thread."""
         self.engine.stopping.set()
 
-    def _run(self, source: Any, suite: Suite, query: str, phase: str) -> list[CheckRow]:
+    def _run(self, source: Source, suite: Suite, subject: sql.Composable, phase: str) -> list[CheckRow]:
+        if self.engine.stopping.is_set():
+            return []
         started = time.monotonic()
-        if suite.subject in READ_ONCE:
-            query = _read(source, query)
-        # OFFSET 0 keeps the subject whole: pulled up, its fingerprints would be computed once for every mention.
-        whole = f"{WHOLE}{query}\nOFFSET 0) subject"
-        batch = batch_of(source, whole)
-        answers = validate(self.engine.gx, batch, suite.checks, _counted(suite.subject))
-        failed = [check for check in suite.checks if _count(answers.get(check.name))]
-        by_query = [check for check in failed if "unexpected_rows_query" in check.definition["kwargs"]]
-        if by_query:
-            answers |= validate(self.engine.gx, batch, by_query, {"result_format": "COMPLETE"})
-        keys: dict[str, list[str]] = {}
-        if failed:
-            results = {check.name: answers[check.name].get("result") or {} for check in failed}
-            # Without keys, for the sake of which nobody needs to wait for longer, the answer is still an answer.
-            with contextlib.suppress(Error), cursor_of(source) as cursor:
-                keys = samples(cursor, suite.subject, whole, results)
+        answers, keys, error = {}, {}, NO_ANSWER
+        try:
+            answers, keys = _answers(source, suite, _kept(source, suite, subject))
+        except errors.QueryCanceled as problem:
+            error = str(problem)
         seconds = (time.monotonic() - started) / len(suite.checks)
         return [
-            _row(suite.subject, check, answers.get(check.name), keys.get(check.name, []), phase, seconds)
+            _row(suite.subject, check, answers.get(check.name), keys.get(check.name, []), phase, seconds, error)
             for check in suite.checks
         ]
 
 
-def _read(source: Any, query: str) -> str:
-    """The rows of a query as a query that costs nothing any more; the query itself where there are too many of them."""
-    with cursor_of(source) as cursor:
-        cursor.execute(query)
-        rows = cursor.fetchmany(_FEW + 1)
-        if not rows or len(rows) > _FEW:
-            return query
-        columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in cursor.description)
-        values = sql.SQL(", ").join(sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, row))) for row in rows)
-        return sql.SQL("SELECT * FROM (VALUES {}) AS q ({})").format(values, columns).as_string(cursor)
+def _kept(source: Source, suite: Suite, subject: sql.Composable) -> sql.Composable:
+    """What was kept of the subject, or the subject itself: where a check brings a query of its own, which may look
+    elsewhere and belongs on the snapshot as well, or where the server lets us have no temporary table."""
+    if any(_own_query(check) for check in suite.checks):
+        return _whole(subject)
+    kept = keep(source, suite, subject)
+    if kept is None:
+        return _whole(subject)
+    source.snapshot = None  # what was kept of it is younger than the snapshot itself
+    return kept
 
 
-_FEW = 10_000
+def _whole(subject: sql.Composable) -> sql.Composable:
+    """OFFSET 0 keeps it whole: pulled up, its fingerprints would be computed once for every mention."""
+    return sql.SQL("{}\nOFFSET 0").format(subject)
+
+
+def _answers(source: Source, suite: Suite, subject: sql.Composable) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The answers and the keys of failing rows, by the name of the check."""
+    whole = f"{WHOLE}{source.text_of(subject)}) subject"
+    batch = source.batch_of(whole)
+    answers = source.validate(batch, suite.checks, _counted(suite.subject))
+    failed = [check for check in suite.checks if _count(answers.get(check.name))]
+    by_query = [check for check in failed if _own_query(check)]
+    if by_query:
+        answers |= source.validate(batch, by_query, {"result_format": "COMPLETE"})
+    keys: dict[str, list[str]] = {}
+    if failed:
+        results = {check.name: answers[check.name].get("result") or {} for check in failed}
+        # Without keys, for the sake of which nobody needs to wait for longer, the answer is still an answer.
+        with contextlib.suppress(Error), source.cursor() as cursor:
+            keys = samples(cursor, suite.subject, whole, results)
+    return answers, keys
+
+
+def _own_query(check: Check) -> bool:
+    return "unexpected_rows_query" in check.definition["kwargs"]
 
 
 def _counted(subject: str) -> dict[str, Any]:
@@ -163,7 +180,13 @@ def _raised(answer: dict[str, Any]) -> str | None:
 
 
 def _row(
-    subject: str, check: Check, answer: dict[str, Any] | None, samples: list[str], phase: str, seconds: float
+    subject: str,
+    check: Check,
+    answer: dict[str, Any] | None,
+    samples: list[str],
+    phase: str,
+    seconds: float,
+    error: str,
 ) -> CheckRow:
     result = (answer or {}).get("result") or {}
     return CheckRow(
@@ -177,6 +200,6 @@ def _row(
         reason=check.reason,
         remedy=check.remedy,
         samples=samples,
-        error="Great Expectations did not answer" if answer is None else _raised(answer),
+        error=error if answer is None else _raised(answer),
         seconds=seconds,
     )

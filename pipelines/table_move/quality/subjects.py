@@ -9,9 +9,6 @@ from psycopg2 import sql
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.database.queries import query, read_queries
 
-# Subjects of a row for each owner, not for each row of a table.
-READ_ONCE = ("reconciliation",)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
