@@ -52,17 +52,18 @@ SELECT DISTINCT ON (a.id) a.source_id, a.id FROM ({all_spellings}) a ORDER BY a.
     ) c LEFT JOIN ({spellings}) a ON a.id = c.id
 
 -- name: classified
--- Every reference with its class, first match; successor_id is what it has to become.
+-- Every reference with its class, first match; successor_id is what it has to become. home: the row of the target that
+-- it points to, or will.
 SELECT r.table_name, r.row_key, r.column_name, r.owner_id, r.value, r.xmin,
        CASE WHEN r.value IS NULL THEN 'null'
             WHEN m.target_id::text COLLATE "C" <> r.written THEN 'to_rewire'
             WHEN m.target_id IS NOT NULL OR {owner_of_t} = r.owner_id THEN 'already_current'
             WHEN t.{target_key} IS NOT NULL THEN 'foreign'
             ELSE 'dangling' END AS class,
-       m.target_id AS successor_id
+       m.target_id AS successor_id, t.{target_key} AS home_id, {owner_of_t} AS home_owner_id
 FROM ({references}) r
 LEFT JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = r.value AND m.owner_id = r.owner_id
-LEFT JOIN {target} t ON t.{target_key}::text COLLATE "C" = CASE WHEN m.target_id IS NULL THEN r.written END
+LEFT JOIN {target} t ON t.{target_key}::text COLLATE "C" = coalesce(m.target_id::text COLLATE "C", r.written)
 
 -- name: late
 -- How many references still hold an old value that the map knows.

@@ -51,11 +51,10 @@ SELECT c.table_name, c.row_key, c.column_name, c.owner_id::text AS owner_id, c.v
        c.successor_id::text AS successor_id,
        CASE WHEN c.class = 'dangling' AND ({dangling_allowed} OR {settled}) THEN 'dangling_allowed'
             WHEN c.class = 'to_rewire' AND {switched} THEN 'left_behind'
-            WHEN c.class = 'to_rewire' AND o.{target_key} IS NULL THEN 'without_successor'
-            WHEN c.class = 'to_rewire' AND {owner_of_o} <> c.owner_id THEN 'successor_of_another_owner'
+            WHEN c.class = 'to_rewire' AND c.home_id IS NULL THEN 'without_successor'
+            WHEN c.class = 'to_rewire' AND c.home_owner_id <> c.owner_id THEN 'successor_of_another_owner'
             ELSE c.class END AS verdict
 FROM ({classified}) c
-LEFT JOIN {target} o ON o.{target_key} = c.successor_id
 WHERE c.value IS NOT NULL AND {c_in_question}
 
 -- name: is_not_in_flight

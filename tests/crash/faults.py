@@ -95,10 +95,31 @@ def install(fault: Fault | None, log: Path) -> None:
 def _in_psycopg2(points: Points) -> None:
     from pipelines.table_move.database import connect
 
+    class Session(connect.Session):
+        def cursor(self, *args: Any, **kwargs: Any) -> extensions.cursor:
+            return super().cursor(*args, cursor_factory=_cursor(points), **kwargs)
+
+        def commit(self) -> None:
+            with points.around(self, "COMMIT"):
+                super().commit()
+
+    connect.Session = Session
+
+
+def _in_sqlalchemy(points: Points) -> None:
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    @event.listens_for(Engine, "connect")
+    def connected(connection: extensions.connection, _: Any) -> None:
+        connection.cursor_factory = _cursor(points, "[gate] ")
+
+
+def _cursor(points: Points, prefix: str = "") -> type[extensions.cursor]:
     class Cursor(extensions.cursor):
         def execute(self, statement: Any, values: Any = None) -> None:
             text = statement if isinstance(statement, str) else statement.as_string(self)
-            with points.around(self.connection, text) as cancelled:
+            with points.around(self.connection, prefix + text) as cancelled:
                 if cancelled:
                     cancel_soon(self.connection)
                     statement, values = LONG, None
@@ -112,31 +133,4 @@ def _in_psycopg2(points: Points) -> None:
                     super().execute(LONG)
                 super().copy_expert(statement, points.cut_short(file, self.connection), size)
 
-    class Session(connect.Session):
-        def cursor(self, *args: Any, **kwargs: Any) -> extensions.cursor:
-            return super().cursor(*args, cursor_factory=Cursor, **kwargs)
-
-        def commit(self) -> None:
-            with points.around(self, "COMMIT"):
-                super().commit()
-
-    connect.Session = Session
-
-
-def _in_sqlalchemy(points: Points) -> None:
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    open_points = threading.local()
-
-    @event.listens_for(Engine, "before_cursor_execute", retval=True)
-    def before(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
-        open_points.now = points.around(cursor.connection, f"[gate] {statement}")
-        if open_points.now.__enter__():
-            cancel_soon(cursor.connection)
-            return LONG, ()
-        return statement, parameters
-
-    @event.listens_for(Engine, "after_cursor_execute")
-    def after(*_: Any) -> None:
-        open_points.now.__exit__(None, None, None)
+    return Cursor

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import psycopg2
 import pytest
+import sqlalchemy
+from sqlalchemy import event
 
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.foreign_keys import release, restore
@@ -195,6 +197,57 @@ def test_a_question_that_takes_too_long_closes_the_gate(application: Application
     assert "statement timeout" in row.error
     with pytest.raises(GateClosed):
         require_open([row])
+
+
+def test_a_subject_that_takes_too_long_to_read_closes_the_gate(
+    application: Application, database: Database, begin
+) -> None:
+    application.business(1)
+    application.template("x")
+    names = begin().attempt.names
+    check = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "template_text"}}
+    with gate.opened(database, patience=0.2) as opened, Application(application.url) as other:
+        other.execute("BEGIN; LOCK prompt_templates")
+        (row,) = opened.ask(names, [suite("source", check, severity="warning")], phase="verify", standing=Standing())
+    assert not row.success
+    assert "statement timeout" in row.error
+    with pytest.raises(GateClosed):
+        require_open([row])
+
+
+@pytest.mark.parametrize("allowed", [True, False], ids=["kept", "no temporary table"])
+def test_a_subject_is_read_once_where_the_server_lets_us(
+    application: Application, shared: tuple[str, str], begin, allowed: bool
+) -> None:
+    going = begin()
+    copy(going.attempt)
+    application.execute("UPDATE templates SET template_type = 'other' WHERE business_id = %s", (shared[0],))
+    if not allowed:
+        application.execute(
+            "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no tables' ; END $$;"
+            "CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('CREATE TABLE AS') EXECUTE FUNCTION refuse()"
+        )
+    asked = []
+
+    def note(connection, cursor, statement, *_) -> None:
+        asked.append(statement)
+
+    event.listen(sqlalchemy.Engine, "before_cursor_execute", note)
+    try:
+        rows = gate.run_suites(
+            going.attempt.database,
+            going.attempt.names,
+            read_suites(TEMPLATES.suites),
+            phase="verify",
+            standing=Standing(),
+        )
+    finally:
+        event.remove(sqlalchemy.Engine, "before_cursor_execute", note)
+    questions = [statement for statement in asked if "count(" in statement or "sum(" in statement]
+    assert len(questions) >= 2 * 4, "each suite asks at least twice"
+    assert {"prompt_templates" in statement or "id_map" in statement for statement in questions} == {not allowed}
+    (failed,) = [row for row in rows if row.expectation == "row_is_as_loaded"]
+    assert (failed.success, failed.unexpected_count, len(failed.samples)) == (False, 1, 1)
 
 
 @pytest.mark.parametrize("few", [0, 10_000])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from psycopg2 import extensions, sql
+from psycopg2 import Error, extensions, sql
 
 from pipelines.table_move.database.connect import Database, pin
 from pipelines.table_move.quality.suites import Check
@@ -48,6 +48,7 @@ class Source:
     """One session, ready, for one thread at a time.
 
     snapshot: the exported snapshot that its next transactions see; None: what is committed by then.
+    lost: the server or the network has taken the session away, and what was answered since is worth nothing.
     """
 
     def __init__(self, gx: Any, context: Any, database: Database, number: int) -> None:
@@ -70,6 +71,7 @@ class Source:
         self._subject.add_batch_definition_whole_table("all")
         self._alchemy = self._source.get_execution_engine().engine
         self.snapshot: str | None = None
+        self.lost = False
 
     def connect(self, database: Database, patience: float, stopping: threading.Event) -> None:
         """patience: seconds that one question may take."""
@@ -78,6 +80,8 @@ class Source:
         self._alchemy.dispose()  # what was opened before the listeners is neither pinned nor on the snapshot
         event.listen(self._alchemy, "connect", lambda connection, _: _prepare(connection, database, patience))
         self._alchemy.connect().close()  # the pool has one that is ready
+        event.listen(self._alchemy, "connect", self._lose)
+        event.listen(self._alchemy, "handle_error", self._note_loss)
         event.listen(self._alchemy, "begin", self._use_snapshot)
         event.listen(self._alchemy, "before_cursor_execute", partial(_columns_only, stopping), retval=True)
 
@@ -101,31 +105,46 @@ class Source:
         with self.cursor() as cursor:
             return query.as_string(cursor)
 
-    @contextlib.contextmanager
-    def cursor(self) -> Iterator[extensions.cursor]:
+    def cursor(self) -> contextlib.AbstractContextManager[extensions.cursor]:
         """A cursor in a read-only transaction of the session, on the snapshot."""
-        with self._alchemy.begin() as connection:
-            cursor = connection.connection.cursor()
-            try:
-                yield cursor
-            finally:
-                cursor.close()
+        return self._transaction(None if self.snapshot is None else _use(self.snapshot))
+
+    def writing(self) -> contextlib.AbstractContextManager[extensions.cursor]:
+        """A cursor in the session's only kind of transaction that may write, and sees no snapshot."""
+        return self._transaction("SET TRANSACTION READ WRITE")
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[extensions.cursor]:
-        """A cursor in the session's only kind of transaction that may write, and sees no snapshot."""
-        connection = self._alchemy.raw_connection()
+    def _transaction(self, setting: str | None) -> Iterator[extensions.cursor]:
+        from sqlalchemy.exc import DBAPIError
+
+        try:
+            connection = self._alchemy.raw_connection()
+        except DBAPIError as problem:
+            raise problem.orig from problem
         try:
             with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION READ WRITE")
+                if setting is not None:
+                    cursor.execute(setting)
                 yield cursor
             connection.commit()
+        except Error:
+            if connection.dbapi_connection.closed:
+                self.lost = True
+                connection.invalidate()
+            raise
         finally:
             connection.close()  # back to the pool, which rolls back what is open
 
+    def _lose(self, *_: Any) -> None:
+        """Another session than the first, without its snapshot and its temporary table."""
+        self.lost = True
+
+    def _note_loss(self, context: Any) -> None:
+        self.lost |= context.is_disconnect
+
     def _use_snapshot(self, connection: Any) -> None:
         if self.snapshot is not None:
-            connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{self.snapshot}'")
+            connection.exec_driver_sql(_use(self.snapshot))
 
 
 @contextlib.contextmanager
@@ -157,6 +176,10 @@ def _prepare(connection: extensions.connection, database: Database, patience: fl
         cursor.execute(_PLANNED)
         cursor.execute("SELECT set_config('statement_timeout', %s, false)", (f"{patience * 1000:.0f}ms",))
     connection.commit()  # or the pool's rollback would take the settings back
+
+
+def _use(snapshot: str) -> str:
+    return f"SET TRANSACTION SNAPSHOT '{snapshot}'"
 
 
 def _columns_only(stopping: threading.Event, connection, cursor, statement, parameters, context, many):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any
 
-from psycopg2 import Error, errors, sql
+from psycopg2 import Error, OperationalError, errors, sql
 
 from pipelines.table_move.database.connect import Database, Session
 from pipelines.table_move.database.names import Names
@@ -104,6 +104,8 @@ class Gate:
             answers, keys = _answers(source, suite, _kept(source, suite, subject))
         except errors.QueryCanceled as problem:
             error = str(problem)
+        if source.lost:
+            raise OperationalError("The session of the checks was taken away.")
         seconds = (time.monotonic() - started) / len(suite.checks)
         return [
             _row(suite.subject, check, answers.get(check.name), keys.get(check.name, []), phase, seconds, error)

@@ -23,13 +23,13 @@ def keep(source: Source, suite: Suite, subject: sql.Composable) -> sql.Composabl
     """Read the subject on the snapshot of the source. Returns the query of what was kept, which needs no snapshot.
 
     None: the server lets us have no temporary table. Raises QueryCanceled where reading takes longer than a question
-    may.
+    may, and what the server said where the session is lost.
     """
     try:
         return _keep(source, suite, subject)
-    except errors.QueryCanceled:
-        raise
-    except Error:
+    except Error as problem:
+        if source.lost or isinstance(problem, errors.QueryCanceled):
+            raise
         return None
 
 
