@@ -118,19 +118,23 @@ def _in_sqlalchemy(points: Points) -> None:
 def _cursor(points: Points, prefix: str = "") -> type[extensions.cursor]:
     class Cursor(extensions.cursor):
         def execute(self, statement: Any, values: Any = None) -> None:
-            text = statement if isinstance(statement, str) else statement.as_string(self)
-            with points.around(self.connection, prefix + text) as cancelled:
+            with points.around(self.connection, prefix + _text(statement, self)) as cancelled:
                 if cancelled:
                     cancel_soon(self.connection)
                     statement, values = LONG, None
                 super().execute(statement, values)
 
         def copy_expert(self, statement: Any, file: Any, size: int = 8192) -> None:
-            text = statement if isinstance(statement, str) else statement.as_string(self)
-            with points.around(self.connection, text) as cancelled:
+            with points.around(self.connection, _text(statement, self)) as cancelled:
                 if cancelled:
                     cancel_soon(self.connection)
                     super().execute(LONG)
                 super().copy_expert(statement, points.cut_short(file, self.connection), size)
 
     return Cursor
+
+
+def _text(statement: Any, cursor: extensions.cursor) -> str:
+    if isinstance(statement, bytes):  # a batch, put together already
+        return statement.decode()
+    return statement if isinstance(statement, str) else statement.as_string(cursor)

@@ -104,8 +104,10 @@ def main() -> None:
     import pandas  # noqa: F401
 
     from pipelines.table_move import runner, verifier  # noqa: F401
+    from pipelines.table_move.quality.report import template
     from pipelines.templates.__main__ import app  # noqa: F401
 
+    template()
     for line in sys.stdin:
         request = json.loads(line)
         if "start" in request:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from psycopg2 import extensions
+from psycopg2.extras import execute_batch
 
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.records import CheckRow, RunRow
@@ -95,10 +96,8 @@ def finish(
 
 
 def add_checks(cursor: extensions.cursor, run_id: int, rows: Sequence[CheckRow]) -> None:
-    for row in rows:
-        cursor.execute(
-            query("journal.add_check"), {**row.__dict__, "run_id": run_id, "samples": json.dumps(row.samples)}
-        )
+    values = [{**row.__dict__, "run_id": run_id, "samples": json.dumps(row.samples)} for row in rows]
+    execute_batch(cursor, query("journal.add_check"), values)
 
 
 def checks(cursor: extensions.cursor, run_id: int) -> list[CheckRow]:

@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,9 @@ def write_report(facts: Facts, folder: Path) -> Path:
     return page
 
 
-def render(facts: Facts) -> str:
-    """The page as text. Everything is escaped; there is no script, and nothing is loaded from elsewhere."""
+@cache
+def template() -> Any:
+    """The page's template, compiled once."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -95,12 +97,17 @@ def render(facts: Facts) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template("report.html.j2")
+
+
+def render(facts: Facts) -> str:
+    """The page as text. Everything is escaped; there is no script, and nothing is loaded from elsewhere."""
     summary = facts.summary
     style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
     newest_checks = newest(facts.checks)
     tone, verdict = _VERDICTS.get(_ended(summary), ("busy", _ended(summary)))
     owners = _owners(summary.get("owners", []), summary.get("references_by_owner", {}))
-    return environment.get_template("report.html.j2").render(
+    return template().render(
         summary=summary,
         style=style,
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
