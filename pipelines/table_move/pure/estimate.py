@@ -14,7 +14,7 @@ FIXED_SECONDS = 6.0  # start, import of the checks, report
 LOOKED_AGAIN_PER_SECOND = 350_000  # rows whose versions are looked at in the pause
 SWITCHED_PER_SECOND = 70_000  # references that are changed in the pause
 FIXED_PAUSE_SECONDS = 0.25
-DISK_FACTOR = 4
+DISK_FACTOR = 5
 MAP_BYTES_PER_ROW = 600  # a map row, its two index entries, their log
 
 
@@ -43,7 +43,7 @@ def slowness(seconds: float, *, looked_at: int) -> float:
 def needed_bytes(*, stored: int, rows: int) -> int:
     """Bytes that a run may take on the server's disk beside the source, whose heap and TOAST hold `stored` bytes.
 
-    Four times what is stored: the new rows, their indexes, and the write-ahead log of both until the checkpoint after
-    the next. The map and its log come on top, by row. rows: -1 where nobody knows.
+    Five times what is stored: the new rows, their indexes, the write-ahead log of both until the checkpoint after the
+    next, and what the checks keep while they ask. The map and its log come on top, by row. rows: -1 where nobody knows.
     """
     return DISK_FACTOR * stored + MAP_BYTES_PER_ROW * max(rows, 0)
