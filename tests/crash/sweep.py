@@ -170,6 +170,11 @@ def options(command: tuple[str, ...], reports: str, **folders: str) -> tuple[str
 @contextmanager
 def sweep(server: str, nursery: Nursery, sequence: Sequence, reports: str) -> Iterator[Sweep]:
     """The prepared database of a sequence, for as many trials as are wanted."""
+    if not nursery.warm:
+        with empty_database(server) as url:
+            with Application(url) as application:
+                small_move.fill(application)
+            nursery.warm_up(url, *options(RUN, reports, folder="warm"))
     with empty_database(server) as url:
         with Application(url) as application:
             small_move.fill(application)

@@ -39,7 +39,6 @@ def warm_up() -> threading.Thread:
 class Engine:
     """Sources for as many threads. stopping: nothing more is asked."""
 
-    gx: Any
     sources: Sequence[Source]
     stopping: threading.Event
 
@@ -159,7 +158,7 @@ def engine(database: Database, *, sources: int, patience: float) -> Iterator[Eng
         for source in found:
             stack.callback(source.close)
             source.connect(database, patience, stopping)
-        yield Engine(gx=gx, sources=found, stopping=stopping)
+        yield Engine(sources=found, stopping=stopping)
 
 
 def _great_expectations() -> Any:
