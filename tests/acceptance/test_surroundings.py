@@ -80,27 +80,31 @@ def test_texts_of_many_megabytes_go_one_by_one(application: Application, tmp_pat
                 "INSERT INTO prompt_templates (template_id, template_text) SELECT %s, repeat(md5(%s), 32768 * 24)",
                 (f"{count}/{number}", str(number)),
             )
-        peaks.append(peak_of_a_copy(application, tmp_path))
+        # In two commands: the copy, and what imports the checks. Whether they meet depends on how busy the cores are.
+        peaks.append((peak_of_a_run(application, tmp_path, "--until", "copy"), peak_of_a_run(application, tmp_path)))
         assert (
             application.value("SELECT count(*) FROM templates WHERE octet_length(content) = 24 * 1024 * 1024") == count
         )
-        application.execute("DROP SCHEMA pipelines CASCADE; TRUNCATE templates, prompt_templates CASCADE")
-    assert peaks[1] < 1.25 * peaks[0], peaks
+        application.execute(
+            "DROP SCHEMA pipelines CASCADE; DROP SCHEMA pipelines_retired_2 CASCADE; TRUNCATE templates CASCADE;"
+            "CREATE TABLE prompt_templates (template_id varchar(255) PRIMARY KEY, template_text text NOT NULL,"
+            " description text, variables text[] NOT NULL DEFAULT '{}', template_name varchar(255),"
+            " template_type varchar(50))"
+        )
+    for few, many in zip(*peaks, strict=True):
+        assert many < 1.25 * few, peaks
 
 
-def peak_of_a_copy(application: Application, folder: Path) -> int:
-    """Peak resident memory of a run until everything is copied, in kB, from a process that has no other child.
-
-    Only so far: what the checks import beside a long copy, and after a short one, is as much as several texts.
-    """
+def peak_of_a_run(application: Application, folder: Path, *options: str) -> int:
+    """Peak resident memory of a run, in kB, from a process that has no other child."""
     probe = (
         "import json, resource, subprocess, sys\n"
         "done = subprocess.run([sys.executable, '-m', 'pipelines.templates', 'run', '--grace', '0s', '--report-dir',"
-        " sys.argv[1], '--until', 'copy'], stdout=subprocess.DEVNULL)\n"
+        " sys.argv[1], '--max-write-pause', '5min', *sys.argv[2:]], stdout=subprocess.DEVNULL)\n"
         "print(json.dumps([done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", probe, str(folder)],
+        [sys.executable, "-c", probe, str(folder), *options],
         cwd=ROOT,
         env=environment(DATABASE_URL=application.url),
         capture_output=True,

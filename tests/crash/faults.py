@@ -95,26 +95,9 @@ def install(fault: Fault | None, log: Path) -> None:
 def _in_psycopg2(points: Points) -> None:
     from pipelines.table_move.database import connect
 
-    class Cursor(extensions.cursor):
-        def execute(self, statement: Any, values: Any = None) -> None:
-            text = _text(statement, self)
-            with points.around(self.connection, text) as cancelled:
-                if cancelled:
-                    cancel_soon(self.connection)
-                    statement, values = LONG, None
-                super().execute(statement, values)
-
-        def copy_expert(self, statement: Any, file: Any, size: int = 8192) -> None:
-            text = _text(statement, self)
-            with points.around(self.connection, text) as cancelled:
-                if cancelled:
-                    cancel_soon(self.connection)
-                    super().execute(LONG)
-                super().copy_expert(statement, points.cut_short(file, self.connection), size)
-
     class Session(connect.Session):
         def cursor(self, *args: Any, **kwargs: Any) -> extensions.cursor:
-            return super().cursor(*args, cursor_factory=Cursor, **kwargs)
+            return super().cursor(*args, cursor_factory=_cursor(points), **kwargs)
 
         def commit(self) -> None:
             with points.around(self, "COMMIT"):
@@ -127,19 +110,28 @@ def _in_sqlalchemy(points: Points) -> None:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
-    open_points = threading.local()
+    @event.listens_for(Engine, "connect")
+    def connected(connection: extensions.connection, _: Any) -> None:
+        connection.cursor_factory = _cursor(points, "[gate] ")
 
-    @event.listens_for(Engine, "before_cursor_execute", retval=True)
-    def before(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
-        open_points.now = points.around(cursor.connection, f"[gate] {statement}")
-        if open_points.now.__enter__():
-            cancel_soon(cursor.connection)
-            return LONG, ()
-        return statement, parameters
 
-    @event.listens_for(Engine, "after_cursor_execute")
-    def after(*_: Any) -> None:
-        open_points.now.__exit__(None, None, None)
+def _cursor(points: Points, prefix: str = "") -> type[extensions.cursor]:
+    class Cursor(extensions.cursor):
+        def execute(self, statement: Any, values: Any = None) -> None:
+            with points.around(self.connection, prefix + _text(statement, self)) as cancelled:
+                if cancelled:
+                    cancel_soon(self.connection)
+                    statement, values = LONG, None
+                super().execute(statement, values)
+
+        def copy_expert(self, statement: Any, file: Any, size: int = 8192) -> None:
+            with points.around(self.connection, _text(statement, self)) as cancelled:
+                if cancelled:
+                    cancel_soon(self.connection)
+                    super().execute(LONG)
+                super().copy_expert(statement, points.cut_short(file, self.connection), size)
+
+    return Cursor
 
 
 def _text(statement: Any, cursor: extensions.cursor) -> str:

@@ -60,10 +60,13 @@ def test_a_session_or_statement_that_is_taken_away_ends_the_command_in_order(
     try_all(begun, trials, f"{action}, {sequence.name}, a sample", record_property)
 
 
-@pytest.mark.parametrize("moment", ['[gate] SELECT count(*) AS "table.row_count"'])
+@pytest.mark.parametrize("action", ["terminate", "cancel"])
+@pytest.mark.parametrize(
+    "moment", ["[gate] CREATE TEMPORARY", "[gate] INSERT", '[gate] SELECT count(*) AS "table.row_count"']
+)
 @pytest.mark.parametrize("sequence", SEQUENCES[:1], ids=lambda sequence: sequence.name)
-def test_a_session_of_the_gate_that_is_taken_away_is_no_closed_gate(begun: Sweep, moment: str) -> None:
-    wrong = begun.trial(Fault(point=begun.point(moment), action="terminate"))
+def test_what_is_taken_away_from_the_gate_does_not_close_it(begun: Sweep, moment: str, action: str) -> None:
+    wrong = begun.trial(Fault(point=begun.point(moment), action=action))
     assert not wrong, "\n".join(wrong)
 
 

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import event
 
+from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.foreign_keys import release, restore
 from pipelines.table_move.database.rewire import rewire
@@ -17,6 +18,7 @@ from pipelines.table_move.quality import gate, samples
 from pipelines.table_move.quality.subjects import Standing
 from pipelines.table_move.quality.suites import Check, Suite, read_suites
 from pipelines.table_move.quality.verdict import require_open
+from pipelines.table_move.records import CheckRow
 from pipelines.templates.move import TEMPLATES
 from tests.application import Application
 from tests.integration.conftest import copy
@@ -151,6 +153,12 @@ def suite(subject: str, *checks: dict, severity: str = "critical") -> Suite:
     )
 
 
+def every_suite(attempt: Attempt) -> list[CheckRow]:
+    return gate.run_suites(
+        attempt.database, attempt.names, read_suites(TEMPLATES.suites), phase="verify", standing=Standing()
+    )
+
+
 @pytest.mark.parametrize("severity", ["critical", "warning"])
 def test_an_expectation_that_raises_closes_the_gate_whatever_its_severity(
     application: Application, database: Database, begin, severity: str
@@ -234,13 +242,7 @@ def test_a_subject_is_read_once_where_the_server_lets_us(
 
     event.listen(sqlalchemy.Engine, "before_cursor_execute", note)
     try:
-        rows = gate.run_suites(
-            going.attempt.database,
-            going.attempt.names,
-            read_suites(TEMPLATES.suites),
-            phase="verify",
-            standing=Standing(),
-        )
+        rows = every_suite(going.attempt)
     finally:
         event.remove(sqlalchemy.Engine, "before_cursor_execute", note)
     questions = [statement for statement in asked if "count(" in statement or "sum(" in statement]
@@ -281,13 +283,7 @@ def test_all_suites_see_one_snapshot(
         return original(*arguments)
 
     monkeypatch.setattr(gate.Gate, "_run", disturbed)
-    rows = gate.run_suites(
-        going.attempt.database,
-        going.attempt.names,
-        read_suites(TEMPLATES.suites),
-        phase="verify",
-        standing=Standing(),
-    )
+    rows = every_suite(going.attempt)
     assert application.value("SELECT count(*) FROM templates") == 0
     assert [row.expectation for row in rows if not row.success and row.severity == "critical"] == []
 
@@ -344,13 +340,7 @@ def test_each_expectation_fails_for_the_defect_it_is_there_for(
     copy(going.attempt)
 
     def failing() -> set[str]:
-        rows = gate.run_suites(
-            going.attempt.database,
-            going.attempt.names,
-            read_suites(TEMPLATES.suites),
-            phase="verify",
-            standing=Standing(),
-        )
+        rows = every_suite(going.attempt)
         assert all(row.error is None for row in rows), rows
         assert all(row.samples and row.unexpected_count for row in rows if not row.success), rows
         return {row.expectation for row in rows if not row.success}

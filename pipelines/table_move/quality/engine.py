@@ -46,11 +46,12 @@ class Engine:
 class Source:
     """One session, ready, for one thread at a time.
 
+    patience: seconds that one question may take.
     snapshot: the exported snapshot that its next transactions see; None: what is committed by then.
     lost: the server or the network has taken the session away, and what was answered since is worth nothing.
     """
 
-    def __init__(self, gx: Any, context: Any, database: Database, number: int) -> None:
+    def __init__(self, gx: Any, context: Any, database: Database, number: int, patience: float) -> None:
         options = f"{database.parameters.get('options', '')} -c default_transaction_read_only=on".strip()
         arguments = {**database.parameters, "options": options, "application_name": database.application_name}
         self._gx = gx
@@ -69,15 +70,15 @@ class Source:
         self._subject = self._source.add_query_asset("subject", query="SELECT 1 AS nothing")
         self._subject.add_batch_definition_whole_table("all")
         self._alchemy = self._source.get_execution_engine().engine
+        self.patience = patience
         self.snapshot: str | None = None
         self.lost = False
 
-    def connect(self, database: Database, patience: float, stopping: threading.Event) -> None:
-        """patience: seconds that one question may take."""
+    def connect(self, database: Database, stopping: threading.Event) -> None:
         from sqlalchemy import event
 
         self._alchemy.dispose()  # what was opened before the listeners is neither pinned nor on the snapshot
-        event.listen(self._alchemy, "connect", lambda connection, _: _prepare(connection, database, patience))
+        event.listen(self._alchemy, "connect", lambda connection, _: _prepare(connection, database, self.patience))
         self._alchemy.connect().close()  # the pool has one that is ready
         event.listen(self._alchemy, "connect", self._lose)
         event.listen(self._alchemy, "handle_error", self._note_loss)
@@ -154,10 +155,10 @@ def engine(database: Database, *, sources: int, patience: float) -> Iterator[Eng
     context.variables.progress_bars = {"globally": False}
     stopping = threading.Event()
     with contextlib.ExitStack() as stack:
-        found = [Source(gx, context, database, number) for number in range(sources)]
+        found = [Source(gx, context, database, number, patience) for number in range(sources)]
         for source in found:
             stack.callback(source.close)
-            source.connect(database, patience, stopping)
+            source.connect(database, stopping)
         yield Engine(sources=found, stopping=stopping)
 
 

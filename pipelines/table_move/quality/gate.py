@@ -1,4 +1,4 @@
-"""The gate: suites of expectations over the committed rows, all on one snapshot, read-only."""
+"""The gate: suites of expectations over the committed rows, on one snapshot. It writes only what it keeps of them."""
 
 from __future__ import annotations
 

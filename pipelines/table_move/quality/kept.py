@@ -7,6 +7,7 @@ whole subject with its joins and fingerprints would be computed again.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 
 from psycopg2 import Error, errors, sql
@@ -22,13 +23,16 @@ _KEPT = sql.Identifier("pg_temp", "subject")
 def keep(source: Source, suite: Suite, subject: sql.Composable) -> sql.Composable | None:
     """Read the subject on the snapshot of the source. Returns the query of what was kept, which needs no snapshot.
 
-    None: the server lets us have no temporary table. Raises QueryCanceled where reading takes longer than a question
-    may, and what the server said where the session is lost.
+    None: it could not be kept, because the server allows no temporary table or somebody has cancelled a statement.
+    Raises QueryCanceled where reading takes longer than a question may, and what the server said where the session is
+    lost.
     """
+    started = time.monotonic()
     try:
         return _keep(source, suite, subject)
     except Error as problem:
-        if source.lost or isinstance(problem, errors.QueryCanceled):
+        in_vain = isinstance(problem, errors.QueryCanceled) and time.monotonic() - started >= source.patience
+        if source.lost or in_vain:
             raise
         return None
 
