@@ -118,6 +118,7 @@ def main() -> None:
     from pipelines.templates.__main__ import app  # noqa: F401
 
     tqdm.monitor_interval = 0  # no thread that watches progress bars: forks would not have it
+    tqdm.set_lock(threading.RLock())  # the default one is shared with forks: one that is killed would keep it for good
     for line in sys.stdin:
         request = json.loads(line)
         if "start" in request:
