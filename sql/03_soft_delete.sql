@@ -19,8 +19,8 @@
 --                              what that of 02 finds.
 -- Locks          ACCESS EXCLUSIVE on stages and templates for the columns, for a moment, and awaited for lock_timeout at most
 --                (500ms unless yours is set); the indexes as in 02, beside readers and writers.
--- Time           1.3 s for 1,000,000 stages and 1,000,000 templates on two cores. A query beside it took 5 ms at most, a write
---                of one row 10 ms; neither can take more than lock_timeout longer than usual.
+-- Time           1.5 s for 1,000,000 stages and 1,000,000 templates on two cores. In two runs a query beside it took 9 ms at
+--                most, a write of one row 13 ms; neither can take more than lock_timeout longer than usual.
 -- Going back     03_soft_delete.rollback.sql
 --
 -- Not in a transaction: psql -X -v ON_ERROR_STOP=1 -f, without -1. Interrupted: run it again.

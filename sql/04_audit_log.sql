@@ -16,9 +16,9 @@
 --                                GRANT audit_reader TO …;
 -- Locks          SHARE ROW EXCLUSIVE on stages and templates for a moment (writers wait, readers go on), awaited for
 --                lock_timeout at most (500ms unless yours is set).
--- Time           Moments, whatever the size. A query beside it took 5 ms at most, a write of one row 7 ms (1,000,000 stages and
---                templates, two cores); neither can take more than lock_timeout longer than usual.
--- Cost           A committed write of one row takes 1.3 times as long as without the log (0.7 to 2.1 in five pairs), an update
+-- Time           Moments, whatever the size. In two runs a query beside it took 5 ms at most, a write of one row 7 ms (1,000,000
+--                stages and templates, two cores); neither can take more than lock_timeout longer than usual.
+-- Cost           A committed write of one row takes 1.3 times as long as without the log (0.7 to 2.1 in ten pairs), an update
 --                of 1,000 rows 2.1 times (1.7 to 4.0). A new template is stored a second time, as JSON: where the
 --                templates move shall not fill the log, ALTER TABLE templates DISABLE TRIGGER audit_insert before it.
 -- Going back     04_audit_log.rollback.sql
