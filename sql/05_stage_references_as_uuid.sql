@@ -21,9 +21,9 @@
 --                both for a moment for each key: awaited for lock_timeout at most (500ms unless yours is set)
 --                and tried again for a minute. Rows of a batch: for the batch. Everything else beside readers and writers.
 -- Time           135 s for 1,000,000 stages with three references each, and the indexes and triggers of 02 to 04, on two cores;
---                the way back 106 s. In two runs a query beside them took 0.12 s at most, a write of one row 0.22 s; 99.9 % of
---                the queries took 4 ms, of the writes 19 ms. On cores with four times as much to do: 303 s, 0.42 s and 0.53 s. None waits
---                longer for a lock than lock_timeout.
+--                the way back 106 s. In two runs of both a query took 0.12 s at most, a write of one row 0.17 s, on the way back
+--                0.22 s; 99.9 % of the queries took 4 ms, of the writes 19 ms. On cores with four times as much to do: 303 s,
+--                0.42 s and 0.53 s. None waits longer for a lock than lock_timeout.
 --                Every row is written once, so that stages is about twice as large until it was vacuumed and filled again.
 -- Going back     05_stage_references_as_uuid.rollback.sql, from wherever this file stands. The `rollback` of the move comes
 --                after that. That 05 is up, or on its way, is told by the table pipelines_migrations.changed_column.
