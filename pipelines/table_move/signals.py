@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -68,6 +69,15 @@ def signals() -> Iterator[Signals]:
             elif time.monotonic() - first > AGAIN:
                 found.cut()
 
+    def raise_again(lost: sys.UnraisableHookArgs) -> None:
+        """Raised in a callback of the garbage collector, it ended there: once more, when that is over."""
+        if isinstance(lost.exc_value, Signalled):
+            found.came = None
+            threading.Timer(SOON, os.kill, (os.getpid(), lost.exc_value.number)).start()
+        else:
+            before_hook(lost)
+
+    before_hook, sys.unraisablehook = sys.unraisablehook, raise_again
     before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     wanted = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
@@ -81,6 +91,7 @@ def signals() -> Iterator[Signals]:
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(before_fd)
+        sys.unraisablehook = before_hook
         os.write(writing, _END)
         watcher.join()
         os.close(reading)
@@ -88,4 +99,5 @@ def signals() -> Iterator[Signals]:
 
 
 AGAIN = 2.0  # seconds: what comes sooner is the same signal on two ways, by the terminal and by a parent process
+SOON = 0.05
 _END = b"\0"
