@@ -1,18 +1,22 @@
-"""The real command as a subprocess, in a clean environment."""
+"""The real command in a process of its own and a clean environment: started anew, or forked from one that has imported
+everything (see `fork_server`), where a test needs no more of a process than its arguments, output and exit code."""
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from tests.fork_server import ROOT, ForkServer
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,24 @@ def start(*arguments: str, cwd: Path = ROOT, module: str = "pipelines.templates"
     )
 
 
-def call(*arguments: str, **more: Any) -> Answer:
-    """`start` and wait."""
-    process = start(*arguments, **more)
-    out, err = process.communicate(timeout=240)
-    return Answer(process.returncode, out, err)
+def call(*arguments: str, module: str = "pipelines.templates", anew: bool = False, **more: Any) -> Answer:
+    """The command, to its end. anew: started as a shell would; so is one in another folder, which may hold other code."""
+    if anew or "cwd" in more:
+        process = start(*arguments, module=module, **more)
+        out, err = process.communicate(timeout=240)
+        return Answer(process.returncode, out, err)
+    with tempfile.TemporaryDirectory(prefix="table-move-call-") as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        child = _fork_server().start(module, arguments, out=out, err=err, environment=environment(**more))
+        code = child.wait()
+        return Answer(code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+
+
+@cache
+def _fork_server() -> ForkServer:
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
 
 
 def run_here(*arguments: str, **more: str) -> Answer:

@@ -85,6 +85,12 @@ def cancel_soon(connection: extensions.connection) -> None:
     threading.Timer(0.1, connection.cancel).start()
 
 
+def install_from(request: dict[str, Any]) -> None:
+    """`install`, from what came over the line to the fork server."""
+    fault = request["fault"]
+    install(Fault(**fault) if fault else None, Path(request["log"]))
+
+
 def install(fault: Fault | None, log: Path) -> None:
     """From here every statement and commit of this process is a point."""
     points = Points(fault, log)
