@@ -1,4 +1,4 @@
-# make run   the move on the embedded demonstration database      make test   the whole test suite
+# make run   the move on the embedded demonstration database      make test   the whole test suite (SERVERS=15,16,17,18 on these)
 # make setup the environment alone    make lint   ruff, squawk    make lock   the hash-pinned lock, made anew
 # make crash every point of the crash suite, for hours; TESTS="-k killed_at_every_point" narrows it
 # make load  a run under load, judged by what the application was told (ROWS=10000 REPEATS=1 CLIENTS=12)

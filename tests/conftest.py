@@ -1,48 +1,28 @@
-"""Real servers from the wheel, versions 16 and 18; a database of its own for every test that asks for one."""
+"""Real servers (see tests/servers.py); a database of its own for every test that asks for one."""
 
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg2
 import pytest
 
-from pipelines.table_move.database import embedded
 from pipelines.table_move.database.address import parse_url
 from pipelines.table_move.database.connect import Database
 from pipelines.templates import demo
-from tests import machine_server
+from tests import servers
 from tests.application import Application
 
-VERSIONS = (16, 18)
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session", params=VERSIONS, ids=lambda version: f"pg{version}")
+@pytest.fixture(scope="session", params=servers.CHOSEN, ids=servers.name)
 def server(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a server's maintenance database.
-
-    Its data stand outside of pytest's own folder: every session of pytest closes that to other users, and the server
-    runs as one where the tests run as root.
-    """
-    with tempfile.TemporaryDirectory(prefix=f"table-move-pg{request.param}-") as folder:
-        server = embedded.server(Path(folder) / "data", version=request.param)
-        without_fsync(server.get_uri())
-        yield server.get_uri()
-        server.cleanup()
-
-
-def without_fsync(uri: str) -> None:
-    """Processes are killed here, never the machine: a database per test is made several times as fast."""
-    connection = psycopg2.connect(uri)
-    connection.autocommit = True
-    for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
-        connection.cursor().execute(statement)
-    connection.close()
+    """The URL of a server's maintenance database."""
+    with servers.started(request.param) as found:
+        yield found.get_uri()
 
 
 @pytest.fixture
@@ -52,20 +32,11 @@ def url(server: str) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session", params=[*VERSIONS, "machine"], ids=lambda version: f"pg-{version}")
+@pytest.fixture(scope="session", params=servers.ALL, ids=servers.name)
 def any_server(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The same, and the machine's own server version, where one is installed."""
-    if request.param != "machine":
-        with tempfile.TemporaryDirectory(prefix=f"table-move-pg{request.param}-") as folder:
-            server = embedded.server(Path(folder) / "data", version=request.param)
-            yield server.get_uri()
-            server.cleanup()
-        return
-    binaries = machine_server.binaries()
-    if binaries is None:
-        pytest.skip("no PostgreSQL server is installed on this machine")
-    with machine_server.started(binaries) as url:
-        yield url
+    """The same, of every major."""
+    with servers.started(request.param) as found:
+        yield found.get_uri()
 
 
 @pytest.fixture

