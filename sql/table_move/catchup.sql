@@ -29,7 +29,7 @@ DELETE FROM pipelines.touched WHERE move = {move};
 -- name: something_vanished
 -- Whether a source row or an owner of the map is gone, by counting: what source and map have in common was settled, so
 -- that source rows are those of the map and the rejects, those that are new, less those that are gone.
-SELECT (SELECT count(*) FROM {source})
+SELECT (SELECT count(*) FROM {source} s)
      < (SELECT count(*) FROM pipelines.id_map m WHERE m.move = {move} AND m.owner_rule <> 'copy')
      + (SELECT count(DISTINCT r.source_id) FROM pipelines.rejected r WHERE r.move = {move} AND NOT EXISTS (
             SELECT FROM pipelines.id_map m

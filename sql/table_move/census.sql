@@ -166,7 +166,7 @@ LEFT JOIN {target} t ON t.{target_key} = k.target_id::uuid;
 
 -- name: source_rows
 -- The rows of the old table.
-SELECT count(*) FROM {source};
+SELECT count(*) FROM {source} s;
 
 -- name: counts
 -- What the map says became of the source rows.

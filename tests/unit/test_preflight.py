@@ -12,7 +12,9 @@ from pipelines.table_move.pure.estimate import expected_pause_seconds, expected_
 from pipelines.table_move.pure.facts import ColumnLimit, Facts, Relation, Server
 from pipelines.table_move.pure.preflight import blockers
 from pipelines.table_move.pure.quoting import literal, quoted
+from pipelines.table_move.pure.server_blockers import version_blocker
 from pipelines.table_move.pure.surroundings import Collation, Dependent, Prepared, Surroundings
+from pipelines.table_move.pure.warnings import warnings
 from pipelines.templates.move import TEMPLATES
 
 SERVER = Server(
@@ -91,9 +93,18 @@ def test_nothing_is_in_the_way_of_a_plain_installation() -> None:
 
 
 def test_an_old_server_is_named_by_its_version() -> None:
-    (blocker,) = of_server(version=130014)
-    assert (blocker.code, "version 13" in blocker.message) == ("server_too_old", True)
-    assert of_server(version=140000) == []
+    blocker = version_blocker(140018)
+    assert (blocker.code, "PostgreSQL 14" in blocker.message) == ("server_too_old", True)
+    assert [version_blocker(major * 10000) for major in (15, 16, 17, 18, 19)] == [None] * 5
+
+
+def test_a_server_newer_than_those_that_were_tried_is_warned_about() -> None:
+    def about(version: int) -> tuple[str, ...]:
+        return warnings(TEMPLATES, replace(FACTS, server=replace(SERVER, version=version)), Surroundings())
+
+    assert [about(major * 10000) for major in (15, 18)] == [(), ()]
+    (warning,) = about(190000)
+    assert "PostgreSQL 19" in warning
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import psycopg2
 from psycopg2 import extensions, sql
 
 from pipelines.table_move.database.refusals import refused
-from pipelines.table_move.errors import ConnectionLost
+from pipelines.table_move.errors import Blocked, ConnectionLost
+from pipelines.table_move.pure.server_blockers import version_blocker
 
 # Nothing of the application's can stand before pg_catalog, row security raises instead of hiding rows, and text
 # comes and goes as UTF-8, whatever the role, the database or the environment say. Values of every type travel as text,
@@ -49,9 +50,16 @@ class Session(extensions.connection):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
+        _require_supported(self.server_version)
         self.set_session(autocommit=True)
         pin(self)
         self.set_session(isolation_level=extensions.ISOLATION_LEVEL_READ_COMMITTED, readonly=False, autocommit=False)
+
+
+def _require_supported(version: int) -> None:
+    """Raises Blocked before anything is said to a server that may not understand it."""
+    if blocker := version_blocker(version):
+        raise Blocked(blocker.message, blockers=(blocker,), untouched="Nothing was written.")
 
 
 def pin(connection: extensions.connection) -> None:

@@ -10,7 +10,7 @@ from pipelines.table_move.pure.facts import Facts, Server
 from pipelines.table_move.pure.quoting import quoted
 from pipelines.table_move.pure.surroundings import Collation, Surroundings
 
-OLDEST_SERVER = 140000  # ctid ranges and client_connection_check_interval
+OLDEST, NEWEST = 15, 18  # the majors that the tests run on
 
 _SESSION = "SET default_transaction_read_only = off; "  # without it the command itself would be refused
 
@@ -22,13 +22,7 @@ def server_blockers(facts: Facts, around: Surroundings) -> Iterator[Blocker]:
 
 
 def state_blockers(server: Server) -> Iterator[Blocker]:
-    """Its version, whether it takes writes, its encoding."""
-    if server.version < OLDEST_SERVER:
-        yield Blocker(
-            code="server_too_old",
-            message=f"The server is version {server.version // 10000}; ctid ranges need PostgreSQL 14.",
-            remedy="Upgrade the server to PostgreSQL 14 or newer.",
-        )
+    """Whether it takes writes, its encoding."""
     if server.is_standby:
         yield Blocker(
             code="read_only",
@@ -47,6 +41,18 @@ def state_blockers(server: Server) -> Iterator[Blocker]:
             message=f"The database is encoded in {server.encoding}; texts are carried byte for byte only in UTF8.",
             remedy="Move the database to encoding UTF8 first (pg_dump, createdb -E UTF8, pg_restore).",
         )
+
+
+def version_blocker(version: int) -> Blocker | None:
+    """A server older than those that were tried. version: as `server_version_num` has it; 0 where it says none."""
+    major = version // 10000
+    if major >= OLDEST:
+        return None
+    return Blocker(
+        code="server_too_old",
+        message=f"The server is PostgreSQL {major or 'of an unknown version'}; {OLDEST} to {NEWEST} are supported.",
+        remedy=f"Upgrade the server to PostgreSQL {OLDEST} or newer.",
+    )
 
 
 def _writable(server: Server) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipelines.table_move.pure.facts import Facts
+from pipelines.table_move.pure.server_blockers import NEWEST, OLDEST
 from pipelines.table_move.pure.surroundings import Surroundings, Trigger
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Counts, ReferenceCounts
@@ -15,6 +16,7 @@ def warnings(move: Move, facts: Facts, around: Surroundings) -> tuple[str, ...]:
     if facts.source is None or facts.target is None or facts.is_retired:
         return ()
     return (
+        *_version(facts),
         *_functions(move, facts, around),
         *_event_triggers(around),
         *_target_triggers(facts, around),
@@ -23,6 +25,15 @@ def warnings(move: Move, facts: Facts, around: Surroundings) -> tuple[str, ...]:
         *_row_security(facts),
         *_readers(facts, around),
     )
+
+
+def _version(facts: Facts) -> Iterator[str]:
+    major = facts.server.version // 10000
+    if major > NEWEST:
+        yield (
+            f"The server is PostgreSQL {major}, which this version of the move was never run on ({OLDEST} to {NEWEST} "
+            "were): try it on a copy first."
+        )
 
 
 def _functions(move: Move, facts: Facts, around: Surroundings) -> Iterator[str]:
