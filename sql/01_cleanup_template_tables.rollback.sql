@@ -4,7 +4,8 @@
 --                whoever wrote it, and every reference that the move changed as well; edits of inserted rows are carried
 --                back into the old rows (name, type, content; those of copies have no place there); foreign keys return;
 --                inserted rows leave templates, except edited copies. The journal keeps the attempts and forgets the map.
---                Works after 01 and after `python -m pipelines.templates run` alike.
+--                A move that `python -m pipelines.templates run` made is not this file's: it stays, and only the line of 01
+--                leaves the history, unless you say so (pipelines.take_back_run).
 -- Locks          ACCESS EXCLUSIVE on the old table, and on stages where foreign keys return; else SHARE ROW EXCLUSIVE on
 --                stages and templates (writers wait, readers go on). lock_timeout as in 01.
 -- Time           About half of that of 01.
@@ -12,16 +13,19 @@
 --
 --   pipelines.schema        schema of the application, else public
 --   pipelines.accept_loss   on: go back although something has no place in the old table; it is listed without it
+--   pipelines.take_back_run on: take back a move of the pipeline, too; its own way is `python -m pipelines.templates rollback`
 DO $migration$
 DECLARE
     application  CONSTANT text := coalesce(nullif(current_setting('pipelines.schema', true), ''), 'public');
     this_move    CONSTANT text := 'templates' || CASE application WHEN 'public' THEN '' ELSE '@' || application END;
     accept_loss  CONSTANT boolean := coalesce(nullif(current_setting('pipelines.accept_loss', true), ''), 'off')::boolean;
+    takes_run    CONSTANT boolean := coalesce(nullif(current_setting('pipelines.take_back_run', true), ''), 'off')::boolean;
     settings_before CONSTANT jsonb := (
         SELECT jsonb_object_agg(name, current_setting(name)) FROM pg_catalog.unnest(ARRAY[
             'search_path', 'row_security', 'lock_timeout', 'work_mem', 'jit', 'enable_nestloop']) AS name);
     uuid_pattern CONSTANT text := '^[{]?([0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}[}]?$';
     this_milestone text;
+    made_by      text;
     moved_at     timestamptz;
     old_table    oid;
     retired      text;
@@ -62,7 +66,8 @@ BEGIN
         DELETE FROM pipelines_migrations.applied WHERE number = 1;
     END IF;
     IF to_regclass('pipelines.move') IS NOT NULL THEN
-        SELECT m.milestone, m.retired_schema, m.source_oid, r.started_at INTO this_milestone, retired, old_table, moved_at
+        SELECT m.milestone, m.mapping, m.retired_schema, m.source_oid, r.started_at
+        INTO this_milestone, made_by, retired, old_table, moved_at
         FROM pipelines.move m LEFT JOIN (
             SELECT move, min(started_at) AS started_at FROM pipelines.run
             WHERE run_id > coalesce((SELECT max(run_id) FROM pipelines.run WHERE move = this_move AND state = 'rolled_back'), 0)
@@ -71,6 +76,10 @@ BEGIN
     END IF;
     IF this_milestone IS NULL OR this_milestone = 'rolled_back' THEN
         RAISE NOTICE 'There is no move to take back: nothing is left to do.';
+        PERFORM set_config(key, value, true) FROM jsonb_each_text(settings_before);
+        RETURN;
+    ELSIF made_by <> 'sql/01_cleanup_template_tables.sql' AND NOT takes_run THEN
+        RAISE NOTICE 'The pipeline made this move, not 01: it stays. To take it back: python -m pipelines.templates rollback';
         PERFORM set_config(key, value, true) FROM jsonb_each_text(settings_before);
         RETURN;
     ELSIF this_milestone = 'purged' THEN

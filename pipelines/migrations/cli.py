@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pipelines.migrations.call import Call, prepare
+from pipelines.migrations.confirm import confirm
 from pipelines.table_move.cli.call import conclude
 from pipelines.table_move.cli.options import (
     AcceptLoss,
@@ -19,6 +21,7 @@ from pipelines.table_move.cli.options import (
     LogFormat,
     Schema,
     Verbose,
+    Yes,
 )
 from pipelines.table_move.errors import EXIT_CODES, MoveError, UsageProblem
 
@@ -51,6 +54,7 @@ def up(
     default_business: DefaultBusiness = None,
     allow_dangling: AllowDangling = None,
     lock_timeout: LockTimeout = None,
+    yes: Yes = None,
     folder: Folder = None,
     as_json: AsJson = None,
     log_format: LogFormat = None,
@@ -63,7 +67,8 @@ def up(
         from pipelines.migrations import files, runner
 
         found = files.read(call.folder)
-        done = runner.up(call.database, found, call.parameters, to=to, say=call.console.line)
+        agree = partial(confirm, call, "Apply")
+        done = runner.up(call.database, found, call.parameters, to=to, agree=agree, say=call.console.line)
         return _done(call, done, "applied")
 
     _answer(options, folder, work)
@@ -76,6 +81,7 @@ def down(
     schema: Schema = None,
     accept_loss: AcceptLoss = None,
     lock_timeout: LockTimeout = None,
+    yes: Yes = None,
     folder: Folder = None,
     as_json: AsJson = None,
     log_format: LogFormat = None,
@@ -88,7 +94,8 @@ def down(
         from pipelines.migrations import files, runner
 
         found = files.read(call.folder)
-        done = runner.down(call.database, found, call.parameters, to=to, say=call.console.line)
+        agree = partial(confirm, call, "Take back", destroys=True)
+        done = runner.down(call.database, found, call.parameters, to=to, agree=agree, say=call.console.line)
         return _done(call, done, "taken back")
 
     _answer(options, folder, work)
@@ -135,6 +142,7 @@ def run(
     default_business: DefaultBusiness = None,
     allow_dangling: AllowDangling = None,
     lock_timeout: LockTimeout = None,
+    yes: Yes = None,
     as_json: AsJson = None,
     log_format: LogFormat = None,
     verbose: Verbose = None,
@@ -153,7 +161,8 @@ def run(
                 untouched="Nothing was read or written.",
                 next_step="Name a file such as sql/01_cleanup_template_tables.sql; the rollback files are for `down`.",
             )
-        done = runner.up(call.database, found, call.parameters, only=named[0], say=call.console.line)
+        agree = partial(confirm, call, "Apply")
+        done = runner.up(call.database, found, call.parameters, only=named[0], agree=agree, say=call.console.line)
         return _done(call, done, "applied")
 
     _answer(options, file.parent, work)

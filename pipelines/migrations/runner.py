@@ -19,6 +19,7 @@ from pipelines.table_move.errors import AnotherRunActive, Blocked, UsageProblem
 
 LOCK = "migrations"  # the advisory lock of all that apply numbered files
 
+Agree = Callable[[Sequence[Migration]], None]
 Say = Callable[[str], None]
 
 
@@ -29,31 +30,31 @@ def up(
     *,
     to: int | None = None,
     only: Migration | None = None,
+    agree: Agree,
     say: Say,
 ) -> list[str]:
-    """Apply what is pending, up to a number. only: this file alone. Returns the names of what was applied."""
+    """Apply what is pending, up to a number. only: this file alone. Returns the names of what was applied.
+
+    agree: is told what is going to be applied, before anything is written, and raises where it must not be.
+    """
     last = only.number if only else to if to is not None else len(migrations)
     _require_known(last, migrations, lowest=1)
+    wanted = _pending(_sound(database, migrations), last, only)
+    agree(wanted)
     with _working(database, settings) as (backend, notices):
         lines = _sound(database, migrations)
+        _require_same(wanted, _pending(lines, last, only))
         for line in lines:
             if line.state is State.BY_HAND:
                 _adopt(backend, line.migration)
-        pending = [line.migration for line in lines if line.state is State.PENDING and line.number <= last]
-        if only and any(migration.number < only.number for migration in pending):
-            raise Blocked(
-                f"{pending[0].name} has to be applied before {only.name}.",
-                untouched="Nothing was applied.",
-                next_step=f"python -m pipelines.migrations up --to {only.number:02d}",
-            )
-        for migration in pending:
+        for migration in wanted:
             say(f"{migration.name} …")
             if backend.is_applied(_yoyo(migration)):  # psql has taken it back
                 backend.unmark_migrations([_yoyo(migration)])
             with _told(migration, "applied", notices, say):
                 backend.apply_one(_yoyo(migration))
             history.note(backend.cursor(), migration)
-        return [migration.name for migration in pending]
+        return [migration.name for migration in wanted]
 
 
 def down(
@@ -62,21 +63,50 @@ def down(
     settings: Mapping[str, str],
     *,
     to: int | None = None,
+    agree: Agree,
     say: Say,
 ) -> list[str]:
-    """Take back what is above a number, the newest first; without a number, the newest alone. Returns the names."""
+    """Take back what is above a number, the newest first; without a number, the newest alone. Returns the names.
+
+    agree: is told what is going to be taken back, before anything is written, and raises where it must not be.
+    """
     if to is not None:
         _require_known(to, migrations, lowest=0)
+    wanted = _above(_sound(database, migrations), to)
+    agree(wanted)
     with _working(database, settings) as (backend, notices):
-        applied = [line.migration for line in _sound(database, migrations) if line.state is not State.PENDING]
-        applied.reverse()
-        wanted = applied[:1] if to is None else [migration for migration in applied if migration.number > to]
+        _require_same(wanted, _above(_sound(database, migrations), to))
         for migration in wanted:
             say(f"{migration.name}, back …")
             with _told(migration, "taken back", notices, say):
                 backend.rollback_one(_yoyo(migration))
             history.forget(backend.cursor(), migration)
         return [migration.name for migration in wanted]
+
+
+def _pending(lines: Sequence[Line], last: int, only: Migration | None) -> list[Migration]:
+    pending = [line.migration for line in lines if line.state is State.PENDING and line.number <= last]
+    if only and any(migration.number < only.number for migration in pending):
+        raise Blocked(
+            f"{pending[0].name} has to be applied before {only.name}.",
+            untouched="Nothing was applied.",
+            next_step=f"python -m pipelines.migrations up --to {only.number:02d}",
+        )
+    return pending
+
+
+def _above(lines: Sequence[Line], to: int | None) -> list[Migration]:
+    applied = [line.migration for line in reversed(lines) if line.state is not State.PENDING]
+    return applied[:1] if to is None else [migration for migration in applied if migration.number > to]
+
+
+def _require_same(agreed: Sequence[Migration], found: Sequence[Migration]) -> None:
+    if agreed != found:
+        raise AnotherRunActive(
+            "Somebody has applied a file, or taken one back, since this call looked.",
+            untouched="This call changed nothing.",
+            next_step="`python -m pipelines.migrations status` shows what is applied now; run the same command again.",
+        )
 
 
 def status(database: Database, migrations: Sequence[Migration]) -> list[Line]:

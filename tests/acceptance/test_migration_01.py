@@ -154,7 +154,7 @@ def test_psql_and_the_pipeline_end_equal_and_know_of_each_other(
         assert "nothing is left to do" in answer.err
         now = application.places()
         assert {name: now[name] for name in places} == places
-        back = psql(application, BACK)
+        back = psql(application, BACK, **({} if application is by_psql else {"take_back_run": "on"}))
         assert back.code == 0, back.err
     assert contents(by_psql, "prompt_templates") == contents(by_pipeline, "prompt_templates")
     assert by_psql.rows("SELECT * FROM stages ORDER BY 1") == by_psql.rows("SELECT * FROM before.stages ORDER BY 1")
@@ -247,7 +247,7 @@ def test_one_killed_in_the_middle_leaves_nothing_and_is_repaired_by_running_agai
 
     assert (again.code, again.json["applied"]) == (0, ["01_cleanup_template_tables"]), again.err
     assert call("status", "--json", DATABASE_URL=demonstration.url).json["state"] == "done"
-    back = call("down", "--to", "0", module="pipelines.migrations", DATABASE_URL=demonstration.url)
+    back = call("down", "--yes", "--to", "0", module="pipelines.migrations", DATABASE_URL=demonstration.url)
     assert back.code == 0, back.err
     demonstration.execute("DROP FUNCTION slow()")
     assert contents(demonstration, *TABLES) == rows

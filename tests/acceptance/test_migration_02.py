@@ -92,7 +92,7 @@ def test_killed_while_it_waits_it_is_repaired_by_running_again(filled: Applicati
     assert filled.value("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
     assert "idx_stages_data_extraction_template_id" in used(filled, QUERIES["idx_stages_data_extraction_template_id"])
     assert "WARNING" not in answer.err
-    back = call("down", "--json", module="pipelines.migrations", DATABASE_URL=filled.url)
+    back = call("down", "--yes", "--json", module="pipelines.migrations", DATABASE_URL=filled.url)
     assert (back.code, back.json["taken_back"]) == (0, ["02_index_frequent_queries"]), back.err
     assert not filled.exists("idx_stages_data_extraction_template_id")
 

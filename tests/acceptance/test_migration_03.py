@@ -123,14 +123,14 @@ def test_a_row_that_is_deleted_needs_a_word_before_it_lives_again(filled: Applic
     filled.value("SELECT soft_delete_template(%s)", (T2,))
     catalog = filled.catalog()
 
-    refused = call("down", module="pipelines.migrations", DATABASE_URL=filled.url)
+    refused = call("down", "--yes", module="pipelines.migrations", DATABASE_URL=filled.url)
 
     assert refused.code == 3
     assert "1 rows of templates are deleted softly" in refused.err
     assert "--accept-loss" in refused.err
     assert filled.catalog() == catalog
     assert psql(filled, BACK).code == 3
-    back = call("down", "--accept-loss", "--json", module="pipelines.migrations", DATABASE_URL=filled.url)
+    back = call("down", "--yes", "--accept-loss", "--json", module="pipelines.migrations", DATABASE_URL=filled.url)
     assert (back.code, back.json["taken_back"]) == (0, ["03_soft_delete"]), back.err
     assert schema_dump(filled) == before
     assert filled.value("SELECT count(*) FROM templates") == 2
@@ -197,5 +197,7 @@ def test_an_application_outside_of_public(filled: Application, tmp_path: Path) -
     assert answer.code == 0, answer.err
     assert filled.value("SELECT app.soft_delete_template(%s)", (T2,)) is True
     assert filled.value("SELECT count(*) FROM app.living_templates()") == 1
-    back = call("down", "--schema", "app", "--accept-loss", module="pipelines.migrations", DATABASE_URL=filled.url)
+    back = call(
+        "down", "--yes", "--schema", "app", "--accept-loss", module="pipelines.migrations", DATABASE_URL=filled.url
+    )
     assert back.code == 0, back.err

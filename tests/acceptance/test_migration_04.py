@@ -247,10 +247,10 @@ def test_lines_need_a_word_before_they_go(filled: Application) -> None:
     assert call("up", "--to", "4", **migrate).code == 0
     filled.execute("UPDATE stages SET stage_type = 'x'")
     catalog = filled.catalog()
-    refused = call("down", **migrate)
+    refused = call("down", "--yes", **migrate)
     assert (refused.code, filled.catalog()) == (3, catalog)
     assert "the lines of audit.change would be lost" in refused.err
-    back = call("down", "--accept-loss", "--json", **migrate)
+    back = call("down", "--yes", "--accept-loss", "--json", **migrate)
     assert (back.code, back.json["taken_back"]) == (0, ["04_audit_log"]), back.err
 
 

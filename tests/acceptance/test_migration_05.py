@@ -295,7 +295,7 @@ def test_killed_while_values_are_copied_it_is_repaired_by_running_again_or_taken
         kill_between(filled, verb, way)
         assert (filled.value(WORKING), set(types(filled).values())) == (3, {old})
         assert filled.execute("UPDATE stages SET stage_type = 't' WHERE stage_name < '2'") > 1000, "writers go on"
-        answer = migrations(filled, verb) if again == there else psql(filled, again)
+        answer = migrations(filled, verb, "--yes") if again == there else psql(filled, again)
         assert answer.code == 0, answer.err
         assert (filled.value(WORKING), set(types(filled).values())) == (0, {new if again == there else old})
         if again == there:
@@ -337,7 +337,7 @@ def test_killed_while_an_index_is_built_it_is_repaired_by_running_again(filled: 
 def kill_between(application: Application, verb: str, way: str) -> None:
     """Kill it in the last batch."""
     with slow(application, 60):
-        process = start(verb, module="pipelines.migrations", DATABASE_URL=application.url)
+        process = start(verb, "--yes", module="pipelines.migrations", DATABASE_URL=application.url)
         wait_for(application, AT_WORK.format("copy_values"))
         if way == "kill -9":
             process.send_signal(signal.SIGKILL)

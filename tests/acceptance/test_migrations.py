@@ -75,8 +75,11 @@ def test_up_and_down_and_up_again(application: Application, folder: Path) -> Non
     again = migrations(application, "up", folder=folder)
     assert (again.code, again.json["applied"]) == (0, [])
 
-    assert migrations(application, "down", folder=folder).json["taken_back"] == ["03_three"]
-    assert migrations(application, "down", "--to", "0", folder=folder).json["taken_back"] == ["02_two", "01_one"]
+    assert migrations(application, "down", "--yes", folder=folder).json["taken_back"] == ["03_three"]
+    assert migrations(application, "down", "--yes", "--to", "0", folder=folder).json["taken_back"] == [
+        "02_two",
+        "01_one",
+    ]
     assert (schema_dump(application), states(application, folder)) == (before, ["pending"] * 3)
     assert migrations(application, "up", folder=folder).code == 0
     assert schema_dump(application) == filled
@@ -97,7 +100,7 @@ def test_what_psql_applied_or_took_back_is_known(application: Application, folde
     assert states(application, folder) == ["applied", "pending", "pending"]
     answer = migrations(application, "up", folder=folder)
     assert (answer.code, answer.json["applied"]) == (0, ["02_two", "03_three"]), answer.err
-    assert migrations(application, "down", "--to", "0", folder=folder).code == 0
+    assert migrations(application, "down", "--yes", "--to", "0", folder=folder).code == 0
 
 
 def test_an_edited_applied_file_is_noticed(application: Application, folder: Path) -> None:
@@ -105,7 +108,7 @@ def test_an_edited_applied_file_is_noticed(application: Application, folder: Pat
     with (folder / "01_one.sql").open("a", encoding="utf-8") as file:
         file.write("-- a word more\n")
     for verb in ("up", "down"):
-        answer = migrations(application, verb, folder=folder)
+        answer = migrations(application, verb, "--yes", folder=folder)
         assert answer.code == 3
         assert "01_one: edited since" in answer.err
         assert "new NAME" in answer.err
@@ -224,5 +227,5 @@ def test_a_new_migration_has_the_next_number_and_runs_as_it_is(application: Appl
     assert [Path(line).name for line in made.out.split()] == ["04_add_more.sql", "04_add_more.rollback.sql"]
     assert call("new", "Bad Name", "--folder", str(folder), module="pipelines.migrations").code == 2
     assert migrations(application, "up", folder=folder).code == 0
-    assert migrations(application, "down", "--to", "0", folder=folder).code == 0
+    assert migrations(application, "down", "--yes", "--to", "0", folder=folder).code == 0
     assert contents(application, "pipelines_migrations.applied") == {"pipelines_migrations.applied": []}

@@ -22,7 +22,7 @@ from tests.command import ROOT, call, run
 from tests.postgres_tools import psql, schema_dump
 
 NAMES = [path.stem for path in sorted((ROOT / "sql").glob("[0-9]*.sql")) if not path.stem.endswith(".rollback")]
-PARAMETERS = {"default_business": demo.DEFAULT_BUSINESS, "accept_loss": "on"}
+PARAMETERS = {"default_business": demo.DEFAULT_BUSINESS, "accept_loss": "on", "take_back_run": "on"}
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,14 @@ from tests.command import ROOT, environment
 
 def on_a_terminal(url: str, reports: Path, typed: str, *arguments: str, verb: str = "run") -> tuple[int, str]:
     """Call a verb on a pseudo terminal, type this, and give exit code and everything that was shown."""
+    return typed_to("pipelines.templates", url, typed, verb, "--report-dir", str(reports), *arguments)
+
+
+def typed_to(module: str, url: str, typed: str, *arguments: str) -> tuple[int, str]:
+    """The same of any command."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.templates", verb, "--report-dir", str(reports), *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         env=environment(DATABASE_URL=url, TERM="xterm", COLUMNS="100"),
         stdin=theirs,
