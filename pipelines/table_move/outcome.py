@@ -17,8 +17,18 @@ from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.refusals import told_by_sqlstate
-from pipelines.table_move.errors import AnotherRunActive, ConnectionLost, Interrupted, MoveError, ReportNotWritten
+from pipelines.table_move.errors import (
+    AnotherRunActive,
+    ConnectionLost,
+    GateClosed,
+    Interrupted,
+    MoveError,
+    ReportNotWritten,
+)
+from pipelines.table_move.next_calls import next_calls
+from pipelines.table_move.pure.world import is_switched
 from pipelines.table_move.quality.report import Facts, write_report
+from pipelines.table_move.quality.verdict import after_switch
 from pipelines.table_move.records import MoveRow
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.status import Milestone, Phase, State
@@ -40,6 +50,7 @@ class Going(Protocol):
     """An attempt under way, whatever its verb."""
 
     attempt: Attempt
+    milestone: Milestone
     remark: str  # what is not as it was, for the one who reads why the attempt ended
 
     def failed(self, state: State, error: str) -> Outcome: ...
@@ -171,6 +182,8 @@ def noted(going: Going) -> Iterator[None]:
         state = State.INTERRUPTED if isinstance(problem, Interrupted) or problem.retryable else State.STOPPED
         problem.summary = _tell(going, state, problem.happened)
         problem.untouched = f"{problem.untouched} {going.remark}".strip()
+        if isinstance(problem, GateClosed) and is_switched(going.milestone):
+            raise after_switch(problem, next_calls(going.attempt.settings, going.attempt.names.move)) from problem
         raise
     except BaseException as problem:
         problem.summary = _tell(going, State.INTERRUPTED, f"{type(problem).__name__} {problem}".strip())

@@ -23,6 +23,7 @@ from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, Fenced, GateClosed, MoveError, NotInTime
 from pipelines.table_move.obstacles import obstacles
 from pipelines.table_move.outcome import Outcome, conclude
+from pipelines.table_move.pure.world import is_switched
 from pipelines.table_move.quality import gate
 from pipelines.table_move.quality.subjects import Standing
 from pipelines.table_move.quality.suites import Suite
@@ -175,7 +176,7 @@ class Phases:
             raise Blocked(
                 "Something has appeared since the move began that stands in the way of the switch.",
                 blockers=tuple(found),
-                untouched="The switch was rolled back: the old table serves reads and writes as before.",
+                untouched="The switch was rolled back.",
                 next_step="Then run the same command again.",
             )
 
@@ -185,7 +186,7 @@ class Phases:
         standing = Standing(
             settled_until=self.settled if self.phase is Phase.VERIFY else None,
             touched=self.phase is Phase.CUTOVER,
-            switched=self.milestone is not Milestone.COPYING,
+            switched=is_switched(self.milestone),
             settled=self.milestone in DONE,
             dangling_allowed=attempt.settings.allow_dangling,
         )

@@ -17,16 +17,13 @@ from pipelines.table_move.errors import NotInTime
 # A lock was not to be had: the transaction is gone and nothing was changed. Try again. An overrun pause is not tried
 # again: it would make writers wait once more for the same end.
 REFUSED = (errors.LockNotAvailable, errors.DeadlockDetected)
-OLD_WORLD = "The transaction was rolled back: the old table serves reads and writes as before."
+_UNDONE = "The transaction was rolled back."
 
 Result = TypeVar("Result")
 
 
-def persist(attempt: Attempt, once: Callable[[], Result], *, untouched: str = OLD_WORLD) -> Result:
-    """Try until it works or `lock_wait` is over, with jitter between. Raises NotInTime with who was in the way.
-
-    untouched: what to say of the state that the refused transaction leaves.
-    """
+def persist(attempt: Attempt, once: Callable[[], Result]) -> Result:
+    """Try until it works or `lock_wait` is over, with jitter between. Raises NotInTime with who was in the way."""
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(REFUSED),
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=3),
@@ -39,7 +36,7 @@ def persist(attempt: Attempt, once: Callable[[], Result], *, untouched: str = OL
     except REFUSED as problem:
         raise NotInTime(
             f"The locks were not to be had within {attempt.settings.lock_wait:g} s{_in_the_way(attempt)}.",
-            untouched=untouched,
+            untouched=_UNDONE,
             next_step="Let these sessions end, or give more time with --lock-wait, then run again.",
         ) from problem
 
@@ -84,10 +81,9 @@ def _set_deadline(cursor: extensions.cursor, seconds: float, version: int) -> No
 class Pause:
     """The bound on the writers' pause, on this side; the server has its own (see `_locking`)."""
 
-    def __init__(self, seconds: float, *, untouched: str = OLD_WORLD) -> None:
+    def __init__(self, seconds: float) -> None:
         self._started = time.monotonic()
         self._seconds = seconds
-        self._untouched = untouched
 
     @property
     def milliseconds(self) -> float:
@@ -97,7 +93,7 @@ class Pause:
         if self.milliseconds > self._seconds * 1000:
             raise NotInTime(
                 "Writers would have had to wait longer than --max-write-pause allows.",
-                untouched=self._untouched,
+                untouched=_UNDONE,
                 next_step="Run again at a quieter time, or with a larger --max-write-pause; `plan` predicts the pause.",
             )
 
