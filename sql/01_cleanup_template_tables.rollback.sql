@@ -28,6 +28,8 @@ DECLARE
     made_by      text;
     moved_at     timestamptz;
     old_table    oid;
+    patience     text;
+    locks_end    timestamptz;
     retired      text;
     found_text   text;
     assignments  text;
@@ -42,6 +44,7 @@ BEGIN
     IF current_setting('lock_timeout') = '0' THEN
         PERFORM set_config('lock_timeout', '500ms', true);
     END IF;
+    patience := current_setting('lock_timeout');
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'the transaction is %: it would not see what was written before its locks',
             current_setting('transaction_isolation')
@@ -97,18 +100,32 @@ BEGIN
     END IF;
 
     -- 2. The locks.
-    BEGIN
-        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', old_table::regclass);
-        EXECUTE format('LOCK TABLE %I.stages IN %s MODE', application,
-                       CASE WHEN EXISTS (SELECT FROM pipelines.foreign_key WHERE move = this_move)
-                            THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END);
-        EXECUTE format('LOCK TABLE %I.templates IN SHARE ROW EXCLUSIVE MODE', application);
-    EXCEPTION WHEN lock_not_available THEN
-        RAISE EXCEPTION 'a lock on prompt_templates, stages or templates was not to be had within %',
-            current_setting('lock_timeout')
-            USING ERRCODE = 'lock_not_available', HINT = 'Nothing was changed. Run it again in a quieter moment, or wait '
-                'longer: PGOPTIONS=''-c lock_timeout=10s''';
-    END;
+    -- Each wait is shorter than the server's deadlock_timeout, so that nobody else ends for our sake; and nobody waits for a
+    -- client that sleeps in front of its COMMIT.
+    PERFORM set_config('idle_in_transaction_session_timeout', '5s', true);
+    PERFORM set_config('lock_timeout', greatest(1000 * extract(epoch FROM least(
+        patience::interval, current_setting('deadlock_timeout')::interval / 2)), 1)::int::text, true);
+    locks_end := clock_timestamp() + patience::interval;
+    LOOP
+        BEGIN
+            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', old_table::regclass);
+            EXECUTE format('LOCK TABLE %I.stages IN %s MODE', application,
+                           CASE WHEN EXISTS (SELECT FROM pipelines.foreign_key WHERE move = this_move)
+                                THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END);
+            EXECUTE format('LOCK TABLE %I.templates IN SHARE ROW EXCLUSIVE MODE', application);
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            IF clock_timestamp() < locks_end THEN
+                PERFORM pg_sleep(0.1 + 0.2 * random());
+                CONTINUE;
+            END IF;
+            RAISE EXCEPTION 'a lock on prompt_templates, stages or templates was not to be had within %',
+                patience
+                USING ERRCODE = 'lock_not_available', HINT = 'Nothing was changed. Run it again in a quieter moment, or wait '
+                    'longer: PGOPTIONS=''-c lock_timeout=10s''';
+        END;
+    END LOOP;
+    PERFORM set_config('lock_timeout', '10ms', true);  -- from here others wait for us, so that we wait for nobody
     EXECUTE format('DROP TRIGGER IF EXISTS pipelines_frozen ON %s', old_table::regclass);
     EXECUTE format('ALTER TABLE %s SET SCHEMA %I', old_table::regclass, application);
     EXECUTE format('DROP SCHEMA %I', retired);

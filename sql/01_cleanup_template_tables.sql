@@ -54,12 +54,15 @@ DECLARE
     assignments    text;
     new_values     text;
     one            record;
+    patience       text;
+    locks_end      timestamptz;
 BEGIN
     PERFORM set_config('search_path', 'pg_catalog, pg_temp', true), set_config('row_security', 'off', true),
             set_config('work_mem', '128MB', true), set_config('jit', 'off', true);
     IF current_setting('lock_timeout') = '0' THEN
         PERFORM set_config('lock_timeout', '500ms', true);
     END IF;
+    patience := current_setting('lock_timeout');
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'the transaction is %: it would not see what was written before its locks',
             current_setting('transaction_isolation')
@@ -319,21 +322,35 @@ BEGIN
     END IF;
 
     -- 2. The locks, and what stands in the way under them.
-    BEGIN
-        EXECUTE format('LOCK TABLE %I.prompt_templates IN ACCESS EXCLUSIVE MODE', application);
-        FOR one IN SELECT DISTINCT conrelid::regclass AS name FROM pg_constraint WHERE contype = 'f' AND confrelid = old_table
-                   ORDER BY 1
-        LOOP
-            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', one.name);
-        END LOOP;
-        EXECUTE format('LOCK TABLE %I.stages, %I.templates IN SHARE ROW EXCLUSIVE MODE', application, application);
-    EXCEPTION WHEN lock_not_available THEN
-        RAISE EXCEPTION 'a lock on prompt_templates, stages or templates was not to be had within %',
-            current_setting('lock_timeout')
-            USING ERRCODE = 'lock_not_available',
-                  HINT = 'Nothing was changed. Run it again in a quieter moment, or wait longer: '
-                         'PGOPTIONS=''-c lock_timeout=10s''. SELECT * FROM pg_prepared_xacts shows who may hold it for ever.';
-    END;
+    -- Each wait is shorter than the server's deadlock_timeout, so that nobody else ends for our sake; and nobody waits for a
+    -- client that sleeps in front of its COMMIT.
+    PERFORM set_config('idle_in_transaction_session_timeout', '5s', true);
+    PERFORM set_config('lock_timeout', greatest(1000 * extract(epoch FROM least(
+        patience::interval, current_setting('deadlock_timeout')::interval / 2)), 1)::int::text, true);
+    locks_end := clock_timestamp() + patience::interval;
+    LOOP
+        BEGIN
+            EXECUTE format('LOCK TABLE %I.prompt_templates IN ACCESS EXCLUSIVE MODE', application);
+            FOR one IN SELECT DISTINCT conrelid::regclass AS name FROM pg_constraint WHERE contype = 'f' AND confrelid = old_table
+                       ORDER BY 1
+            LOOP
+                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', one.name);
+            END LOOP;
+            EXECUTE format('LOCK TABLE %I.stages, %I.templates IN SHARE ROW EXCLUSIVE MODE', application, application);
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            IF clock_timestamp() < locks_end THEN
+                PERFORM pg_sleep(0.1 + 0.2 * random());
+                CONTINUE;
+            END IF;
+            RAISE EXCEPTION 'a lock on prompt_templates, stages or templates was not to be had within %',
+                patience
+                USING ERRCODE = 'lock_not_available',
+                      HINT = 'Nothing was changed. Run it again in a quieter moment, or wait longer: '
+                             'PGOPTIONS=''-c lock_timeout=10s''. SELECT * FROM pg_prepared_xacts shows who may hold it for ever.';
+        END;
+    END LOOP;
+    PERFORM set_config('lock_timeout', '10ms', true);  -- from here others wait for us, so that we wait for nobody
     SELECT string_agg(what, ', ' ORDER BY what) INTO found_text FROM (
         SELECT pg_describe_object(d.classid, d.objid, d.objsubid) AS what
         FROM pg_class c JOIN pg_type t ON t.oid = c.reltype

@@ -30,6 +30,8 @@ BEGIN
     PERFORM set_config('lock_timeout', '0', true);
     EXECUTE format('LOCK TABLE %1$I.stages, %1$I.templates IN SHARE UPDATE EXCLUSIVE MODE', application);
     PERFORM set_config('lock_timeout', patience, true);
+    -- Nobody waits for a client that sleeps in front of its COMMIT.
+    PERFORM set_config('idle_in_transaction_session_timeout', '5s', true);
     EXECUTE format('LOCK TABLE %1$I.stages, %1$I.templates IN ACCESS EXCLUSIVE MODE', application);
     IF EXISTS (SELECT FROM audit.change) AND NOT accept_loss THEN
         RAISE EXCEPTION 'the lines of audit.change would be lost'

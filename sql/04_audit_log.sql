@@ -170,6 +170,8 @@ BEGIN
     PERFORM set_config('lock_timeout', '0', true);
     LOCK TABLE stages, templates IN SHARE UPDATE EXCLUSIVE MODE;
     PERFORM set_config('lock_timeout', patience, true);
+    -- Nobody waits for a client that sleeps in front of its COMMIT.
+    PERFORM set_config('idle_in_transaction_session_timeout', '5s', true);
     LOCK TABLE stages, templates IN SHARE ROW EXCLUSIVE MODE;
     FOR of_table, its_key IN VALUES ('stages', 'stage_id'), ('templates', 'template_id') LOOP
         EXECUTE format(

@@ -70,6 +70,7 @@ class Backend(PostgresqlBackend):
             "default_transaction_isolation": "read committed",
             "client_min_messages": "notice",
             "work_mem": "128MB",
+            "idle_in_transaction_session_timeout": "5s",  # nobody waits for a client that sleeps in front of its COMMIT
             **self.settings,
         }
         with connection.cursor() as cursor:

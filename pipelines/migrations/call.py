@@ -56,5 +56,7 @@ def prepare(settings: Settings, folder: Path | None, console: Console) -> Call:
         parameters=parse_url(settings.database_url.get_secret_value()),
         schema=settings.application_schema,
         application_name="pipelines",
+        lock_timeout=settings.lock_timeout,
+        lock_wait=settings.lock_wait,
     )
     return Call(folder=folder or FOLDER, database=database, settings=settings, console=console)

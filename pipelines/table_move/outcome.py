@@ -16,20 +16,11 @@ from pipelines.table_move.database import journal, run_journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.patience import BRIEFLY, again
 from pipelines.table_move.database.refusals import told_by_sqlstate
-from pipelines.table_move.errors import (
-    AnotherRunActive,
-    ConnectionLost,
-    GateClosed,
-    Interrupted,
-    MoveError,
-    ReportNotWritten,
-)
-from pipelines.table_move.next_calls import next_calls
-from pipelines.table_move.pure.world import is_switched
+from pipelines.table_move.errors import AnotherRunActive, ConnectionLost, Interrupted, MoveError, ReportNotWritten
 from pipelines.table_move.quality.report import Facts, write_report
-from pipelines.table_move.quality.verdict import after_switch
-from pipelines.table_move.records import MoveRow
+from pipelines.table_move.records import CheckRow, MoveRow
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.status import Milestone, Phase, State
 from pipelines.table_move.summary import Ending, summarise
@@ -50,7 +41,6 @@ class Going(Protocol):
     """An attempt under way, whatever its verb."""
 
     attempt: Attempt
-    milestone: Milestone
     remark: str  # what is not as it was, for the one who reads why the attempt ended
 
     def failed(self, state: State, error: str) -> Outcome: ...
@@ -116,14 +106,10 @@ def conclude(
     more: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Note the end in the journal and write the report. more: what the verb adds to the summary."""
-    with attempt.database.reading() as cursor:
-        checks = run_journal.checks(cursor, attempt.run_id)
-        ending = Ending(
-            run_id=attempt.run_id, state=state, phase=phase, rows_written=rows_written, timings=timings, error=error
-        )
-        summary = summarise(
-            cursor, attempt.located, ending, checks=checks, settings=attempt.settings, database=attempt.database
-        )
+    ending = Ending(
+        run_id=attempt.run_id, state=state, phase=phase, rows_written=rows_written, timings=timings, error=error
+    )
+    checks, summary = again(lambda: _counted(attempt, ending), seconds=min(attempt.settings.lock_wait, BRIEFLY))
     summary |= more or {}
     with attempt.database.writing() as cursor:
         run_journal.finish(
@@ -138,6 +124,14 @@ def conclude(
         )
     report = write_report(Facts(summary=summary, checks=checks), attempt.settings.report_dir)
     return Outcome(run_id=attempt.run_id, state=state, summary={**summary, "report": str(report)}, report=report)
+
+
+def _counted(attempt: Attempt, ending: Ending) -> tuple[list[CheckRow], dict[str, Any]]:
+    with attempt.database.reading() as cursor:
+        checks = run_journal.checks(cursor, attempt.run_id)
+        return checks, summarise(
+            cursor, attempt.located, ending, checks=checks, settings=attempt.settings, database=attempt.database
+        )
 
 
 def idle(
@@ -182,8 +176,6 @@ def noted(going: Going) -> Iterator[None]:
         state = State.INTERRUPTED if isinstance(problem, Interrupted) or problem.retryable else State.STOPPED
         problem.summary = _tell(going, state, problem.happened)
         problem.untouched = f"{problem.untouched} {going.remark}".strip()
-        if isinstance(problem, GateClosed) and is_switched(going.milestone):
-            raise after_switch(problem, next_calls(going.attempt.settings, going.attempt.names.move)) from problem
         raise
     except BaseException as problem:
         problem.summary = _tell(going, State.INTERRUPTED, f"{type(problem).__name__} {problem}".strip())

@@ -17,20 +17,19 @@ from pipelines.table_move.database.catalog import locate
 from pipelines.table_move.database.catch_up import catch_up
 from pipelines.table_move.database.claims import assign_owners, build_claims, clear_working_tables
 from pipelines.table_move.database.copy import copy
+from pipelines.table_move.database.locking import RETIRED, persist
+from pipelines.table_move.database.patience import BRIEFLY
 from pipelines.table_move.database.retired import Purged, purge
 from pipelines.table_move.database.rewire import plan_changes
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, Fenced, GateClosed, MoveError, NotInTime
 from pipelines.table_move.obstacles import obstacles
 from pipelines.table_move.outcome import Outcome, conclude
-from pipelines.table_move.pure.world import is_switched
 from pipelines.table_move.quality import gate
 from pipelines.table_move.quality.subjects import Standing
 from pipelines.table_move.quality.suites import Suite
 from pipelines.table_move.quality.verdict import require_open
 from pipelines.table_move.status import DONE, Milestone, Phase, State
-
-BRIEFLY = 5.0  # seconds that an attempt which has failed still tries for locks
 
 
 @dataclass
@@ -61,8 +60,8 @@ class Phases:
                 assign_owners(self.attempt, assigned)
             if self.attempt.settings.until != "copy":
                 gate.warm_up()
-            build_claims(self.attempt)
-            adopt(self.attempt)
+            persist(self.attempt, lambda: build_claims(self.attempt))
+            persist(self.attempt, lambda: adopt(self.attempt))
             self.rows_written += copy(self.attempt)
 
     def verify(self) -> None:
@@ -71,8 +70,8 @@ class Phases:
             now = self._now()
             self.rows_written += catch_up(self.attempt)
             self._note_settled(now)
-            plan_changes(self.attempt)
-            self._check(self.suites)
+            persist(self.attempt, lambda: plan_changes(self.attempt))
+            persist(self.attempt, lambda: self._check(self.suites))
 
     def switch(self) -> None:
         with self._in(Phase.CUTOVER):
@@ -109,7 +108,8 @@ class Phases:
     def confirm(self) -> None:
         with self._in(Phase.CONFIRM):
             self.rows_written += cutover.rewire_late(self.attempt)
-            self._check([suite for suite in self.suites if suite.subject in ("references", "reconciliation")])
+            asked = [suite for suite in self.suites if suite.subject in ("references", "reconciliation")]
+            persist(self.attempt, lambda: self._check(asked), untouched=RETIRED)
             clear_working_tables(self.attempt)
             if self.before(Milestone.CONFIRMED):
                 with self.attempt.database.writing() as cursor:
@@ -176,7 +176,7 @@ class Phases:
             raise Blocked(
                 "Something has appeared since the move began that stands in the way of the switch.",
                 blockers=tuple(found),
-                untouched="The switch was rolled back.",
+                untouched="The switch was rolled back: the old table serves reads and writes as before.",
                 next_step="Then run the same command again.",
             )
 
@@ -186,7 +186,7 @@ class Phases:
         standing = Standing(
             settled_until=self.settled if self.phase is Phase.VERIFY else None,
             touched=self.phase is Phase.CUTOVER,
-            switched=is_switched(self.milestone),
+            switched=self.milestone is not Milestone.COPYING,
             settled=self.milestone in DONE,
             dangling_allowed=attempt.settings.allow_dangling,
         )

@@ -10,6 +10,7 @@ from pipelines.table_move.database.attempt import Attempt, Watch
 from pipelines.table_move.database.catalog import locate
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.lock import exclusive
+from pipelines.table_move.database.patience import look_patiently
 from pipelines.table_move.database.retired import Purged, purge_blockers
 from pipelines.table_move.database.retired import purge as purge_table
 from pipelines.table_move.database.surroundings import look_around
@@ -27,7 +28,7 @@ def purge(database: Database, move: Move, settings: Settings, watch: Watch) -> O
     """Drop the retired table, once its archive is proven. Raises MoveError; until the drop is committed it is kept."""
     with exclusive(database, move.key_in(database.schema)) as lock_backend:
         watch.phase(Phase.PURGE, "look at the retired table")
-        row, attempt = _look(database, move, settings, watch)
+        row, attempt = look_patiently(database, lambda: _look(database, move, settings, watch))
         if row.milestone is Milestone.PURGED:
             return _nothing_to_do(attempt)
         going = Farewell(attempt=begin_verb(attempt, row, Phase.PURGE, lock_backend=lock_backend))
@@ -41,7 +42,6 @@ class Farewell:
     """A purge under way."""
 
     attempt: Attempt
-    milestone: Milestone = Milestone.CONFIRMED
     purged: Purged | None = None
     timings: dict[str, float] = field(default_factory=dict)
     remark: str = ""
@@ -50,7 +50,6 @@ class Farewell:
         self.attempt.watch.phase(Phase.PURGE, "archive, proof, drop")
         started = time.monotonic()
         self.purged = purge_table(self.attempt)
-        self.milestone = Milestone.PURGED
         self.timings[Phase.PURGE] = round(time.monotonic() - started, 3)
         self.attempt = self.attempt.relocated()
 

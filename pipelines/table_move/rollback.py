@@ -6,6 +6,7 @@ from __future__ import annotations
 from pipelines.table_move.database.attempt import Watch
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.lock import exclusive
+from pipelines.table_move.database.patience import look_patiently
 from pipelines.table_move.outcome import Outcome, begin_verb, idle, noted
 from pipelines.table_move.outlook import Outlook, look_back, require_accepted
 from pipelines.table_move.pure.losses import WentBack
@@ -21,7 +22,7 @@ def rollback(database: Database, move: Move, settings: Settings, watch: Watch) -
     `rollback` or of `run`, goes on from there."""
     with exclusive(database, move.key_in(database.schema)) as lock_backend:
         watch.phase(Phase.ROLLBACK, "look at what became of rows and references")
-        outlook = look_back(database, move, settings, watch)
+        outlook = look_patiently(database, lambda: look_back(database, move, settings, watch))
         outlook.require_way()
         if outlook.nothing_to_do:
             return _nothing_to_do(database, move, settings, outlook)
@@ -45,7 +46,7 @@ def rollback(database: Database, move: Move, settings: Settings, watch: Watch) -
 
 def preview(database: Database, move: Move, settings: Settings, watch: Watch) -> tuple[Outlook, WentBack]:
     """What `rollback` would do and what would be lost. Writes nothing."""
-    outlook = look_back(database, move, settings, watch)
+    outlook = look_patiently(database, lambda: look_back(database, move, settings, watch))
     outlook.require_way()
     return outlook, WentBack(
         references_back=outlook.references,

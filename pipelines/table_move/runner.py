@@ -11,6 +11,7 @@ from pipelines.table_move.database.attempt import Attempt, Watch
 from pipelines.table_move.database.claims import has_assigned
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.lock import exclusive
+from pipelines.table_move.database.patience import look_patiently
 from pipelines.table_move.outcome import Outcome, idle, in_turn, moved_on, noted
 from pipelines.table_move.phases import Phases
 from pipelines.table_move.preflight import Plan, make_plan
@@ -28,7 +29,7 @@ def run(
     suites = read_suites(move.suites)
     with exclusive(database, move.key_in(database.schema)) as lock_backend:
         watch.phase(Phase.PREFLIGHT)
-        plan = make_plan(database, move, settings, default_business=default_business)
+        plan = look_patiently(database, lambda: make_plan(database, move, settings, default_business=default_business))
         plan.require_way()
         if plan.nothing_to_do and not (settings.drop and plan.row.milestone is Milestone.CONFIRMED):
             return _nothing_to_do(database, settings, plan)

@@ -10,9 +10,9 @@ from pipelines.table_move.database import journal, run_journal, to_decide
 from pipelines.table_move.database.catalog import locate
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.names import Names
+from pipelines.table_move.database.patience import look_patiently
 from pipelines.table_move.errors import Blocked, UsageProblem
 from pipelines.table_move.preflight import make_plan
-from pipelines.table_move.pure.world import NOWHERE, is_switched
 from pipelines.table_move.quality import gate
 from pipelines.table_move.quality.decisions import SHOWN, Contents
 from pipelines.table_move.quality.report import Facts, write_report
@@ -29,7 +29,7 @@ from pipelines.table_move.summary import Ending, summarise
 def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str, Any], list[CheckRow]]:
     """Run the suites that make sense where the move stands: before it has begun, that of the source alone."""
     suites = read_suites(move.suites)
-    plan = make_plan(database, move, settings, default_business=None)
+    plan = look_patiently(database, lambda: make_plan(database, move, settings, default_business=None))
     if plan.located.facts.source is None:
         plan.require_way()  # a purged one is not missed
     wanted = [suite for suite in suites if settings.suite in (None, suite.subject)]
@@ -47,11 +47,14 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
     milestone = plan.row.milestone if plan.has_begun else None
     standing = Standing(
         settled_until=settled if milestone is Milestone.COPYING else None,
-        switched=is_switched(milestone),
+        switched=milestone not in (None, Milestone.COPYING),
         settled=milestone in DONE,
         dangling_allowed=settings.allow_dangling,
     )
-    checks = gate.run_suites(database, plan.located.names, wanted, phase=Phase.VERIFY, standing=standing)
+    names = plan.located.names
+    checks = look_patiently(
+        database, lambda: gate.run_suites(database, names, wanted, phase=Phase.VERIFY, standing=standing)
+    )
     failed = counted(checks).failed_critical
     ending = Ending(
         run_id=None,
@@ -85,7 +88,7 @@ def write_again(database: Database, move: Move, settings: Settings) -> dict[str,
                 next_step="`status` shows the newest run; `verify` checks what is there.",
             )
         checks = run_journal.checks(cursor, found.run_id)
-        summary = {**NOWHERE, **found.summary, "run_id": found.run_id, "state": found.state}
+        summary = {**found.summary, "run_id": found.run_id, "state": found.state}
         contents = _contents(cursor, _names(cursor, database, move), summary) if settings.show_content else {}
     facts = Facts(summary=summary, checks=checks, contents=contents)
     summary["report"] = str(write_report(facts, settings.report_dir))

@@ -1,21 +1,32 @@
--- name: copy_target
--- The fast way into the target.
-COPY {target} ({written}) FROM STDIN (FORMAT csv)
-
--- name: copy_map
--- The fast way into the map.
-COPY pipelines.id_map (source_id, owner_id, owner_rule, target_id, source_hash, target_hash, move, disposition, run_id)
-FROM STDIN (FORMAT csv)
-
--- name: copy_rejected
--- Rejected rows, after the ones of an earlier look at the same rows are gone.
-COPY pipelines.rejected (source_id, owner_id, owner_rule, reason, detail, move, run_id) FROM STDIN (FORMAT csv)
-
 -- name: stage
--- The slow way: rows that may meet rows.
+-- What a batch writes, before it writes.
 CREATE TEMP TABLE staged ON COMMIT DROP AS
 SELECT m.source_id, m.owner_id, m.owner_rule, m.target_id, m.source_hash, m.target_hash, {target_columns_of_t}
 FROM pipelines.id_map m CROSS JOIN {target} t WITH NO DATA;
+
+-- name: stage_rejected
+-- The same of the rejected rows.
+CREATE TEMP TABLE staged_rejected (source_id text, owner_id uuid, owner_rule text, reason text, detail text)
+ON COMMIT DROP;
+
+-- name: copy_rejected
+-- Into that table.
+COPY pg_temp.staged_rejected (source_id, owner_id, owner_rule, reason, detail) FROM STDIN (FORMAT csv)
+
+-- name: insert_new
+-- The fast way into the target.
+INSERT INTO {target} ({written}) SELECT {staged} FROM pg_temp.staged st;
+
+-- name: map_new
+-- The fast way into the map.
+INSERT INTO pipelines.id_map (source_id, owner_id, owner_rule, target_id, source_hash, target_hash, move, disposition, run_id)
+SELECT source_id, owner_id, owner_rule, target_id, source_hash, target_hash, {move}, 'inserted', %(run_id)s
+FROM pg_temp.staged;
+
+-- name: reject
+-- Rejected rows, after the ones of an earlier look at the same rows are gone.
+INSERT INTO pipelines.rejected (source_id, owner_id, owner_rule, reason, detail, move, run_id)
+SELECT source_id, owner_id, owner_rule, reason, detail, {move}, %(run_id)s FROM pg_temp.staged_rejected;
 
 -- name: stage_loaded
 -- Which target rows this batch inserted.

@@ -130,3 +130,11 @@ FROM pg_class c CROSS JOIN LATERAL aclexplode(coalesce(c.relacl, acldefault('r',
 -- name: source_stand_in
 -- A purged table as the map remembers it: its keys, and nothing in the other columns.
 (SELECT {columns} FROM pipelines.id_map m WHERE m.move = {move} AND m.owner_rule <> 'copy')
+
+-- name: lock_for_archive
+-- The first statement of a purge: readers go on while the archive is written and proven, and nothing can change.
+LOCK TABLE {source} IN SHARE MODE;
+
+-- name: lock_for_drop
+-- NOWAIT: whoever reads the retired table is let finish, and nobody waits behind us.
+LOCK TABLE {source} IN ACCESS EXCLUSIVE MODE NOWAIT;

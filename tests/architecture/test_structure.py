@@ -24,7 +24,6 @@ LAYERS = (
     ("records", "settings", "pure", "archive_files"),
     ("code_version",),
     ("database",),
-    ("next_calls",),
     ("quality",),
     ("obstacles", "owner_questions", "standing"),
     ("preflight", "outlook"),

@@ -148,8 +148,9 @@ class Sweep:
         """The command that is given after it."""
         return self._nursery.call(url, *self._options(url, self._after))
 
-    def start(self, url: str, fault: Fault | None = None) -> Child:
-        return self._nursery.start(url, *self._options(url, self._sequence.disturbed), fault=fault)
+    def start(self, url: str, fault: Fault | None = None, **more: str) -> Child:
+        """more: options as in the environment, lock_wait for PIPELINES_LOCK_WAIT."""
+        return self._nursery.start(url, *self._options(url, self._sequence.disturbed), fault=fault, **more)
 
     def _options(self, url: str, command: tuple[str, ...]) -> tuple[str, ...]:
         return options(command, self._reports, folder=parse_dsn(url)["dbname"], prepared=self._prepared)

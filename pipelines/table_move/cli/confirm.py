@@ -14,9 +14,10 @@ def confirm(call: Call, question: str) -> None:
     """question: with {rows} and {table}, which name database and host as well. Raises UsageProblem without a yes."""
     if call.settings.yes or call.database.is_demo or not sys.stdin.isatty() or not sys.stderr.isatty():
         return
+    from pipelines.table_move.database.patience import look_patiently
     from pipelines.table_move.standing import look
 
-    rows = look(call.database, call.move)["source_rows"]
+    rows = look_patiently(call.database, lambda: look(call.database, call.move))["source_rows"]
     table = f"{call.database.schema}.{call.move.source.table} on {call.database.label}"
     if not typer.confirm(question.format(rows=f"{rows:,} rows", table=table), err=True):
         raise UsageProblem("Not confirmed.", untouched="Nothing was written.", next_step="--yes skips the question.")

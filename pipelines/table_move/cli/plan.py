@@ -57,9 +57,13 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
 
 
 def _work(call: Call) -> Mapping[str, Any]:
+    from pipelines.table_move.database.patience import look_patiently
     from pipelines.table_move.preflight import make_plan
 
-    plan = make_plan(call.database, call.move, call.settings, default_business=call.default_business)
+    plan = look_patiently(
+        call.database,
+        lambda: make_plan(call.database, call.move, call.settings, default_business=call.default_business),
+    )
     document = _document(plan)
     if not plan.blockers:
         _show(call, plan)

@@ -35,9 +35,10 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
 
 
 def _work(call: Call) -> Mapping[str, Any]:
+    from pipelines.table_move.database.patience import look_patiently
     from pipelines.table_move.standing import look
 
-    found = look(call.database, call.move)
+    found = look_patiently(call.database, lambda: look(call.database, call.move))
     _show(call, found)
     return found
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.connect import Session
-from pipelines.table_move.database.copy import map_batch
-from pipelines.table_move.database.extract import at_places, read_rows
+from pipelines.table_move.database.copy import map_batch, read
+from pipelines.table_move.database.extract import at_places
 from pipelines.table_move.database.load import MAP_COLUMNS, copy_in
 from pipelines.table_move.database.workers import in_parallel
 from pipelines.table_move.pure.ranges import Place, batches
@@ -45,14 +45,11 @@ def _places(attempt: Attempt) -> Iterator[list[Place]]:
 
 
 def _note_candidates(attempt: Attempt, session: Session, places: list[Place]) -> None:
+    pairs = map_batch(attempt, read(attempt, session, at_places(places), with_map=True)).pairs
     with session, session.cursor() as cursor:
-        attempt.hold_fence(cursor)
-        rows = read_rows(
-            cursor, attempt.names, at_places(places), with_map=True, with_assigned=attempt.owners_are_named
-        )
-        pairs = map_batch(attempt, rows).pairs
         candidates = attempt.names.query("adoption.copy_candidates")
         copy_in(cursor, candidates, pairs[list(MAP_COLUMNS)], {"move": attempt.names.key})
+        attempt.hold_fence(cursor)  # last, because no server ends a COPY that waits for its client
 
 
 def _pair(attempt: Attempt) -> int:

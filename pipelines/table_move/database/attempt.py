@@ -12,9 +12,12 @@ from psycopg2 import extensions
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.catalog import Located, locate
 from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.hold import no_sleep
 from pipelines.table_move.database.lock import require_held
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.settings import Settings
+
+SHORTEST_HOLD = 0.1  # seconds: where the server looks for deadlocks earlier than that, batches have to end all the same
 
 
 class Watch(Protocol):
@@ -56,6 +59,11 @@ class Attempt:
         return min(self.settings.lock_timeout, self.located.facts.server.deadlock_timeout / 2)
 
     @property
+    def held_for(self) -> float:
+        """Seconds that a batch may keep what others may wait for: below the server's deadlock_timeout, see `hold`."""
+        return max(self.located.facts.server.deadlock_timeout * 0.75, SHORTEST_HOLD)
+
+    @property
     def keep_target(self) -> bool:
         """Whether rows that stand in the target under the id of another one stay as they are."""
         return self.settings.on_conflict == "keep-target"
@@ -68,7 +76,11 @@ class Attempt:
         return replace(self, located=located)
 
     def hold_fence(self, cursor: extensions.cursor) -> None:
-        """In every writing transaction, before it writes. Raises Fenced, or ConnectionLost where the lock is gone."""
+        """In every writing transaction, before it writes; from here the server ends it where this process sleeps.
+
+        Raises Fenced, or ConnectionLost where the lock is gone.
+        """
+        no_sleep(cursor)
         journal.hold_fence(cursor, self.names.key, self.run_id)
         if self.lock_backend is not None:
             require_held(cursor, self.names.key, self.lock_backend)

@@ -6,7 +6,6 @@ rest. Rows of the source are found by place, so what moves between the look and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 from psycopg2 import sql
@@ -14,29 +13,34 @@ from psycopg2 import sql
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.claims import build_claims
 from pipelines.table_move.database.connect import Session, as_application
-from pipelines.table_move.database.copy import map_batch, settle
-from pipelines.table_move.database.extract import at_places, read_rows
+from pipelines.table_move.database.copy import map_batch, read, settle
+from pipelines.table_move.database.extract import at_places
+from pipelines.table_move.database.locking import persist, told_who_was_in_the_way
+from pipelines.table_move.database.turns import Turns
 from pipelines.table_move.database.workers import in_parallel
 from pipelines.table_move.pure.ranges import Place, batches
 
 
-def catch_up(attempt: Attempt, *, since: int | None = None, patience: float = 0) -> int:
+def catch_up(attempt: Attempt, *, since: int | None = None) -> int:
     """One round. Returns the target rows inserted, updated or removed.
 
-    since: only what has moved since then (see `versions`), where everything before is known to be settled; None: every
-        row is compared by its fingerprints.
-    patience: seconds to wait for any one lock; 0 is without end.
+    since: only what has moved since then (see `versions`), where everything before is known to be settled; for the
+        switch, which takes all back where a lock is not to be had. None: every row is compared by its fingerprints, and
+        locks are tried for as long as `lock_wait` says.
     """
-    if since is None:
-        build_claims(attempt, patience=patience)
-    gone = since is None or _touch(attempt, since, patience)
-    removed = _drop_orphans(attempt, patience) if gone else 0
-    return removed + _settle(attempt, only_touched=since is not None, patience=patience)
+    if since is not None:
+        removed = _drop_orphans(attempt) if _touch(attempt, since) else 0
+        return removed + settle_touched(attempt)
+    persist(attempt, lambda: build_claims(attempt))
+    removed = persist(attempt, lambda: _drop_orphans(attempt))
+    stale = persist(attempt, lambda: _stale(attempt, only_touched=False))
+    with told_who_was_in_the_way(attempt):
+        return removed + _settle(attempt, stale, patience=attempt.settings.lock_wait)
 
 
-def settle_touched(attempt: Attempt, *, patience: float = 0) -> int:
-    """What `touch_target` has found. Returns the target rows inserted, updated or removed."""
-    return _settle(attempt, only_touched=True, patience=patience)
+def settle_touched(attempt: Attempt) -> int:
+    """What `_touch` or `touch_target` has found. Returns the target rows inserted, updated or removed."""
+    return _settle(attempt, _stale(attempt, only_touched=True), patience=attempt.lock_timeout)
 
 
 def target_has_moved(attempt: Attempt) -> bool:
@@ -47,18 +51,18 @@ def target_has_moved(attempt: Attempt) -> bool:
         return cursor.fetchone()[0]
 
 
-def touch_target(attempt: Attempt, since: int, *, patience: float = 0) -> None:
+def touch_target(attempt: Attempt, since: int) -> None:
     """Note what has moved in the target since, and what is no longer there."""
-    with attempt.database.writing(patience=patience) as cursor:
+    with attempt.database.writing() as cursor:
         attempt.hold_fence(cursor)
         cursor.execute(attempt.names.query("catchup.touch_target", t_is_new=attempt.names.is_new("t", since)))
 
 
-def _touch(attempt: Attempt, since: int, patience: float) -> bool:
+def _touch(attempt: Attempt, since: int) -> bool:
     """Note what has moved in the old world since, and who claims it. Returns whether a row or an owner is gone."""
     names = attempt.names
     new = {f"{alias}_is_new": names.is_new(alias, since) for alias in "sr"}
-    with attempt.database.writing(patience=patience) as cursor:
+    with attempt.database.writing() as cursor:
         attempt.hold_fence(cursor)
         cursor.execute(names.query("catchup.untouch"))
         cursor.execute(names.query("catchup.touch", **new))
@@ -69,9 +73,9 @@ def _touch(attempt: Attempt, since: int, patience: float) -> bool:
         return cursor.fetchone()[0]
 
 
-def _drop_orphans(attempt: Attempt, patience: float) -> int:
+def _drop_orphans(attempt: Attempt) -> int:
     names = attempt.names
-    with attempt.database.writing(patience=patience) as cursor:
+    with attempt.database.writing() as cursor:
         attempt.hold_fence(cursor)
         as_application(cursor, names.schema)
         cursor.execute(names.query("catchup.drop_orphans"))
@@ -81,7 +85,7 @@ def _drop_orphans(attempt: Attempt, patience: float) -> int:
     return removed
 
 
-def _stale(attempt: Attempt, *, only_touched: bool) -> Iterator[list[Place]]:
+def _stale(attempt: Attempt, *, only_touched: bool) -> list[list[Place]]:
     """The places of rows that the map does not show as they are, in batches of about `batch_bytes`."""
     names = attempt.names
 
@@ -97,18 +101,14 @@ def _stale(attempt: Attempt, *, only_touched: bool) -> Iterator[list[Place]]:
     with attempt.database.reading() as cursor:
         cursor.execute(question)
         places = sorted((Place.parse(text), size) for text, size in cursor)
-    yield from batches(places, attempt.settings.batch_bytes)
+    return list(batches(places, attempt.settings.batch_bytes))
 
 
-def _settle(attempt: Attempt, *, only_touched: bool, patience: float) -> int:
-    stale = _stale(attempt, only_touched=only_touched)
-    return sum(in_parallel(attempt, partial(_settle_batch, attempt), stale, patience=patience))
+def _settle(attempt: Attempt, stale: list[list[Place]], *, patience: float) -> int:
+    turns = Turns()
+    return sum(in_parallel(attempt, partial(_settle_batch, attempt, turns, patience=patience), stale, turns=turns))
 
 
-def _settle_batch(attempt: Attempt, session: Session, places: list[Place]) -> int:
-    with session, session.cursor() as cursor:
-        attempt.hold_fence(cursor)
-        rows = read_rows(
-            cursor, attempt.names, at_places(places), with_map=True, with_assigned=attempt.owners_are_named
-        )
-        return settle(cursor, attempt, map_batch(attempt, rows)) if len(rows) else 0
+def _settle_batch(attempt: Attempt, turns: Turns, session: Session, places: list[Place], *, patience: float) -> int:
+    rows = read(attempt, session, at_places(places), with_map=True)
+    return settle(attempt, turns, session, map_batch(attempt, rows), patience=patience) if len(rows) else 0

@@ -10,9 +10,9 @@ from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.names import Names
 
 
-def build_claims(attempt: Attempt, *, patience: float = 0) -> None:
+def build_claims(attempt: Attempt) -> None:
     """How often each owner refers to each value, as of now."""
-    with attempt.database.writing(patience=patience) as cursor:
+    with attempt.database.writing() as cursor:
         attempt.hold_fence(cursor)
         cursor.execute(attempt.names.query("copy.clear_claims"))
         cursor.execute(attempt.names.query("copy.build_claims"))

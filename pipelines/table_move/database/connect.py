@@ -24,7 +24,7 @@ _PINS = (
     "SET row_security = off",
     "SET client_encoding = 'UTF8'",
     "SET statement_timeout = 0",
-    "SET idle_in_transaction_session_timeout = 0",
+    "SET idle_in_transaction_session_timeout = '15s'",  # who sleeps while it reads keeps out whoever changes a table
     "SET idle_session_timeout = 0",  # one of our sessions holds the lock of the move and says nothing
     "SET lock_timeout = 0",
     "SET tcp_keepalives_idle = 10",
@@ -79,14 +79,16 @@ def pin(connection: extensions.connection) -> None:
 class Database:
     """Which database, and the schema of the application in it. `parameters` hold the password and are never shown.
 
-    lock_wait: seconds that a session waits for any lock where nothing else is said; 0 is without end.
+    lock_timeout: seconds that a session waits for any one lock; less where the server looks for deadlocks early.
+    lock_wait: seconds after which nobody tries any more.
     """
 
     parameters: dict[str, str] = field(repr=False)
     schema: str = "public"
     is_demo: bool = False
     application_name: str = "table_move"
-    lock_wait: float = 0
+    lock_timeout: float = 0.5
+    lock_wait: float = 60
     sessions: WeakSet[extensions.connection] = field(default_factory=WeakSet, repr=False, compare=False)
     given_up: Event = field(default_factory=Event, repr=False, compare=False)
 
@@ -109,10 +111,9 @@ class Database:
             secrets = (self.parameters.get("password"), self.parameters.get("sslpassword"))
             raise refused(problem, label=self.label, secrets=secrets) from None
         self.sessions.add(session)
-        if self.lock_wait:
-            session.autocommit = True  # a standby refuses to open a transaction that may write
-            _wait_for_locks(session, self.lock_wait)
-            session.autocommit = False
+        session.autocommit = True  # a standby refuses to open a transaction that may write
+        give_up_early(session, self.lock_timeout)
+        session.autocommit = False
         return session
 
     def cancel(self, sessions: Iterable[extensions.connection] | None = None) -> None:
@@ -139,12 +140,12 @@ class Database:
     def session(self, *, patience: float = 0) -> Iterator[Session]:
         """A session that is closed at the end; an open transaction is rolled back.
 
-        patience: seconds to wait for any one lock; 0 is as long as `lock_wait` says.
+        patience: seconds to wait for the locks of another run of ours; 0 is no longer than for any lock.
         """
         session = self.connect()
         try:
             if patience:  # a transaction that may write, which a standby refuses even to open
-                be_patient(session, patience)
+                _wait_for_another_run(session, patience)
             yield session
         finally:
             session.close()
@@ -176,14 +177,22 @@ _CANCEL = (
 )
 
 
-def be_patient(session: Session, seconds: float) -> None:
-    """How long this session waits for any one lock, from its next transaction on; 0 is without end."""
-    with session:
-        _wait_for_locks(session, seconds)
-
-
-def _wait_for_locks(session: Session, seconds: float) -> None:
+def give_up_early(session: extensions.connection, seconds: float) -> None:
+    """How long this session waits for any one lock: no longer than half of the time after which the server would look
+    for a deadlock, so that nobody else ends for our sake."""
     with session.cursor() as cursor:
+        cursor.execute(_LOCK_TIMEOUT, (round(seconds * 1000),))
+
+
+_LOCK_TIMEOUT = (
+    "SELECT set_config('lock_timeout', greatest(least(%s, setting::bigint / 2), 1)::text, false)"
+    " FROM pg_settings WHERE name = 'deadlock_timeout'"
+)
+
+
+def _wait_for_another_run(session: Session, seconds: float) -> None:
+    """It holds nothing that the application wants, so that no circle can go through both."""
+    with session, session.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pandas as pd
 from psycopg2 import extensions, sql
 
@@ -10,7 +13,10 @@ from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.census import source_rows
 from pipelines.table_move.database.connect import Session
 from pipelines.table_move.database.extract import in_range, read_rows
-from pipelines.table_move.database.load import REFUSED, insert, merge
+from pipelines.table_move.database.hold import Hold
+from pipelines.table_move.database.load import REFUSED, insert, merge, stage
+from pipelines.table_move.database.locking import persist, told_who_was_in_the_way
+from pipelines.table_move.database.turns import Turns, in_pieces
 from pipelines.table_move.database.workers import in_parallel
 from pipelines.table_move.pure.mapping import MappedRows, map_rows
 from pipelines.table_move.pure.ranges import Place, Range, every, remaining
@@ -27,9 +33,11 @@ def copy(attempt: Attempt) -> int:
     copied = sum(rows for _, rows in done)
     attempt.watch.progress(copied, total)
     written = 0
-    for rows, inserted in in_parallel(attempt, lambda session, part: _copy_part(attempt, session, part), parts):
-        copied, written = copied + rows, written + inserted
-        attempt.watch.progress(copied, max(total, copied))
+    turns = Turns()
+    with told_who_was_in_the_way(attempt):
+        for rows, inserted in in_parallel(attempt, partial(_copy_part, attempt, turns), parts, turns=turns):
+            copied, written = copied + rows, written + inserted
+            attempt.watch.progress(copied, max(total, copied))
     _analyse(attempt)
     return written
 
@@ -46,9 +54,16 @@ def map_batch(attempt: Attempt, rows: pd.DataFrame) -> MappedRows:
     )
 
 
-def settle(cursor: extensions.cursor, attempt: Attempt, mapped: MappedRows) -> int:
-    """`merge` as this attempt says. Returns the target rows inserted or updated."""
-    return merge(cursor, attempt.names, mapped, run_id=attempt.run_id, keep_target=attempt.keep_target)
+def read(attempt: Attempt, session: Session, selected: sql.Composable, *, with_map: bool) -> pd.DataFrame:
+    """Source rows in a transaction of their own: nobody else has to wait while they travel and are mapped."""
+    with session, session.cursor() as cursor:
+        return read_rows(cursor, attempt.names, selected, with_map=with_map, with_assigned=attempt.owners_are_named)
+
+
+def settle(attempt: Attempt, turns: Turns, session: Session, mapped: MappedRows, *, patience: float) -> int:
+    """`merge` as this attempt says, in one transaction or more. Returns the target rows inserted or updated."""
+    write = partial(_write, attempt, session, careful=True)
+    return in_pieces(turns, mapped, write, patience=patience, rejecting=True)
 
 
 def _cuts(attempt: Attempt) -> list[Place]:
@@ -62,27 +77,20 @@ def _cuts(attempt: Attempt) -> list[Place]:
         return [Place.parse(place) for (place,) in cursor]
 
 
-def _copy_part(attempt: Attempt, session: Session, part: Range) -> tuple[int, int]:
+def _copy_part(attempt: Attempt, turns: Turns, session: Session, part: Range) -> tuple[int, int]:
     """One batch: rows, map and journal line commit together. Returns source rows read, target rows written."""
     try:
-        return _commit_part(attempt, session, part, careful=False)
+        return _commit_part(attempt, turns, session, part, careful=False)
     except REFUSED:
         # A row that is there already, was seen before in another place, lost its owner, or is refused: only this batch
         # goes slowly.
-        return _commit_part(attempt, session, part, careful=True)
+        return _commit_part(attempt, turns, session, part, careful=True)
 
 
-def _commit_part(attempt: Attempt, session: Session, part: Range, *, careful: bool) -> tuple[int, int]:
-    with session, session.cursor() as cursor:
-        attempt.hold_fence(cursor)
-        rows = read_rows(
-            cursor, attempt.names, in_range(part), with_map=careful, with_assigned=attempt.owners_are_named
-        )
-        mapped = map_batch(attempt, rows)
-        if careful:
-            written = settle(cursor, attempt, mapped)
-        else:
-            written = insert(cursor, attempt.names, mapped, run_id=attempt.run_id)
+def _commit_part(attempt: Attempt, turns: Turns, session: Session, part: Range, *, careful: bool) -> tuple[int, int]:
+    rows = persist(attempt, lambda: read(attempt, session, in_range(part), with_map=careful))
+
+    def note(cursor: extensions.cursor) -> None:
         journal.add_batch(
             cursor,
             attempt.names.key,
@@ -92,7 +100,34 @@ def _commit_part(attempt: Attempt, session: Session, part: Range, *, careful: bo
             filenode=attempt.located.facts.source.filenode,
             rows=len(rows),
         )
-    return len(rows), written
+
+    write = partial(_write, attempt, session, careful=careful, note=note)
+    mapped = map_batch(attempt, rows)
+    return len(rows), in_pieces(turns, mapped, write, patience=attempt.settings.lock_wait, rejecting=careful)
+
+
+def _write(
+    attempt: Attempt,
+    session: Session,
+    rows: MappedRows,
+    is_last: bool,
+    *,
+    careful: bool,
+    note: Callable[[extensions.cursor], None] | None = None,
+) -> int:
+    """One transaction. note: what the journal says with the last of the rows. Returns the target rows written."""
+    names, run_id = attempt.names, attempt.run_id
+    with session, session.cursor() as cursor:
+        stage(cursor, names, rows)
+        attempt.hold_fence(cursor)
+        hold = Hold(cursor, attempt.held_for if len(rows.source_ids) > 1 else None)
+        if careful:
+            written = merge(hold, names, rows, run_id=run_id, keep_target=attempt.keep_target)
+        else:
+            written = insert(hold, names, run_id=run_id)
+        if is_last and note is not None:
+            note(cursor)
+    return written
 
 
 def _analyse(attempt: Attempt) -> None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from psycopg2 import errors, extensions, sql
+from psycopg2 import extensions, sql
 
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catch_up import catch_up, settle_touched, target_has_moved, touch_target
-from pipelines.table_move.database.locking import Pause, ended_by_the_server, locking, persist
+from pipelines.table_move.database.locking import (
+    FROZEN,
+    READERS,
+    RETIRED,
+    ROWS,
+    Bound,
+    Pause,
+    ended_by_the_server,
+    lock_at_once,
+    locking,
+    persist,
+    unlock,
+)
 from pipelines.table_move.database.rewire import carry_out, plan_changes, rewire
 from pipelines.table_move.database.workers import beside
 from pipelines.table_move.status import Milestone
@@ -53,9 +64,9 @@ def _switch_once(
     checking: Callable[[], AbstractContextManager[None]],
 ) -> Switched:
     names, settings = attempt.names, attempt.settings
-    with locking(attempt, deadline=settings.max_write_pause) as cursor:
-        locked = [names.source, *(names.table(table.table) for table in names.references)]
-        cursor.execute(names.query("cutover.lock_source_and_references", locked=sql.SQL(", ").join(locked)))
+    locked = sql.SQL(", ").join([names.source, *(names.table(table.table) for table in names.references)])
+    first = names.query("cutover.lock_source_and_references", locked=locked)
+    with locking(attempt, Bound(seconds=settings.max_write_pause), first=first) as cursor:
         pause = Pause(settings.max_write_pause)
         with ended_by_the_server(pause):
             attempt.hold_fence(cursor)
@@ -78,36 +89,20 @@ def _settle(cursor: extensions.cursor, attempt: Attempt, since: int) -> int:
     """What has moved in the old world, and then what has moved in the target, which is locked from here on. Mostly that
     is what we wrote ourselves, and the map shows it; else the lock leaves once more, because other sessions settle it.
     Returns the target rows written."""
-    patience = attempt.lock_timeout
-    written = catch_up(attempt, since=since, patience=patience)
+    written = catch_up(attempt, since=since)
     _lock_target(cursor, attempt)
-    touch_target(attempt, since, patience=patience)
+    touch_target(attempt, since)
     if target_has_moved(attempt):
-        _unlock_target(cursor)
-        written += settle_touched(attempt, patience=patience)
+        unlock(cursor)
+        written += settle_touched(attempt)
         _lock_target(cursor, attempt)
-        touch_target(attempt, since, patience=patience)
-    plan_changes(attempt, since=since, patience=patience)
+        touch_target(attempt, since)
+    plan_changes(attempt, since=since)
     return written
 
 
 def _lock_target(cursor: extensions.cursor, attempt: Attempt) -> None:
-    """NOWAIT, again and again while a lock may take its time: this transaction makes others wait, so it never waits."""
-    ends = time.monotonic() + attempt.lock_timeout
-    while True:
-        cursor.execute("SAVEPOINT target")
-        try:
-            cursor.execute(attempt.names.query("cutover.lock_target"))
-            return
-        except errors.LockNotAvailable:
-            _unlock_target(cursor)
-            if time.monotonic() > ends:
-                raise
-            time.sleep(0.01)
-
-
-def _unlock_target(cursor: extensions.cursor) -> None:
-    cursor.execute("ROLLBACK TO SAVEPOINT target")
+    lock_at_once(cursor, attempt.names.query("cutover.lock_target"), seconds=attempt.lock_timeout)
 
 
 def retire(attempt: Attempt) -> str:
@@ -115,14 +110,13 @@ def retire(attempt: Attempt) -> str:
     schema = f"pipelines_retired_{attempt.run_id}"
 
     def once() -> None:
-        with locking(attempt) as cursor:
-            cursor.execute(attempt.names.query("cutover.lock_for_retire"))
+        with locking(attempt, READERS, first=attempt.names.query("cutover.lock_for_retire")) as cursor:
             attempt.hold_fence(cursor)
             cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
             cursor.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(attempt.names.source, sql.Identifier(schema)))
             journal.reach(cursor, attempt.names.key, attempt.run_id, Milestone.RETIRED, retired_schema=schema)
 
-    persist(attempt, once)
+    persist(attempt, once, untouched=FROZEN)
     return schema
 
 
@@ -130,8 +124,8 @@ def rewire_late(attempt: Attempt) -> int:
     """References that were written with old ids after the switch follow too. Returns how many."""
 
     def once() -> int:
-        with locking(attempt) as cursor:
+        with locking(attempt, ROWS) as cursor:
             attempt.hold_fence(cursor)
             return rewire(cursor, attempt)
 
-    return persist(attempt, once)
+    return persist(attempt, once, untouched=RETIRED)

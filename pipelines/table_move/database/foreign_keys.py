@@ -8,7 +8,7 @@ from psycopg2 import errors, sql
 
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
-from pipelines.table_move.database.locking import locking, persist
+from pipelines.table_move.database.locking import READERS, VALIDATION, WRITERS, locking, persist
 from pipelines.table_move.status import Milestone
 
 
@@ -20,8 +20,8 @@ def release(attempt: Attempt) -> int:
     locked = sql.SQL(", ").join([names.source, *(sql.Identifier(*table) for table in tables)])
 
     def once() -> None:
-        with locking(attempt) as cursor:
-            cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(locked))
+        first = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(locked)
+        with locking(attempt, READERS, first=first) as cursor:
             attempt.hold_fence(cursor)
             for key in found:
                 record = {"table_name": key.table, "constraint_name": key.name, "run_id": attempt.run_id}
@@ -67,8 +67,8 @@ def _add(attempt: Attempt, key: Released) -> None:
     names = attempt.names
     table, constraint = names.table(key.table_name), sql.Identifier(key.constraint_name)
     definition = sql.SQL(key.definition.removesuffix(" NOT VALID"))
-    with locking(attempt) as cursor:
-        cursor.execute(names.query("cutover.restore", table=table, constraint=constraint, definition=definition))
+    first = names.query("cutover.restore", table=table, constraint=constraint, definition=definition)
+    with locking(attempt, WRITERS, first=first) as cursor:
         attempt.hold_fence(cursor)
         journal.require(cursor, names.key, Milestone.COPYING)
         if key.comment is not None:
@@ -82,7 +82,7 @@ def _validate(attempt: Attempt, key: Released) -> bool:
     """Whether it holds. The journal forgets it either way: it is back."""
     names = attempt.names
     statement = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
-    with locking(attempt) as cursor:
+    with locking(attempt, VALIDATION) as cursor:
         cursor.execute("SAVEPOINT validation")
         try:
             cursor.execute(statement.format(names.table(key.table_name), sql.Identifier(key.constraint_name)))

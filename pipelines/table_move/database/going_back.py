@@ -12,11 +12,15 @@ from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.back_names import BackNames, back_names
 from pipelines.table_move.database.connect import as_application
 from pipelines.table_move.database.edits import merge_back
-from pipelines.table_move.database.locking import Pause, ended_by_the_server, locking, persist
+from pipelines.table_move.database.locking import READERS, ROWS, Bound, Pause, ended_by_the_server, locking, persist
 from pipelines.table_move.database.losses import look_since
 from pipelines.table_move.database.references_back import references_back, references_due
 from pipelines.table_move.pure.losses import Loss, LossKind, losses
 from pipelines.table_move.status import Milestone
+
+NEW_WORLD = (
+    "The transaction was rolled back: the new table and its references are in force, the old table stays frozen."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +39,14 @@ def return_table(attempt: Attempt, retired_schema: str) -> None:
     names = attempt.names
 
     def once() -> None:
-        with locking(attempt) as cursor:
-            cursor.execute(names.query("cutover.lock_for_retire"))
+        with locking(attempt, READERS, first=names.query("cutover.lock_for_retire")) as cursor:
             attempt.hold_fence(cursor)
             home = sql.Identifier(names.schema)
             cursor.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(names.source, home))
             cursor.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(retired_schema)))
             journal.reach(cursor, names.key, attempt.run_id, Milestone.SWITCHED)
 
-    persist(attempt, once)
+    persist(attempt, once, untouched=NEW_WORLD)
 
 
 def switch_back(attempt: Attempt, *, accept: Callable[[tuple[Loss, ...]], None]) -> SwitchedBack:
@@ -52,14 +55,13 @@ def switch_back(attempt: Attempt, *, accept: Callable[[tuple[Loss, ...]], None])
 
     accept: raises Blocked where the losses, found under the locks, are not accepted.
     """
-    return persist(attempt, lambda: _switch_back_once(attempt, accept))
+    return persist(attempt, lambda: _switch_back_once(attempt, accept), untouched=NEW_WORLD)
 
 
 def _switch_back_once(attempt: Attempt, accept: Callable[[tuple[Loss, ...]], None]) -> SwitchedBack:
     names, settings = attempt.names, attempt.settings
-    with locking(attempt, deadline=settings.max_write_pause) as cursor:
-        _lock(cursor, attempt)
-        pause = Pause(settings.max_write_pause)
+    with locking(attempt, Bound(seconds=settings.max_write_pause), first=_lock(attempt)) as cursor:
+        pause = Pause(settings.max_write_pause, untouched=NEW_WORLD)
         with ended_by_the_server(pause):
             attempt.hold_fence(cursor)
             back = back_names(cursor, attempt.located, switched=True)
@@ -81,11 +83,11 @@ def _switch_back_once(attempt: Attempt, accept: Callable[[tuple[Loss, ...]], Non
     )
 
 
-def _lock(cursor: extensions.cursor, attempt: Attempt) -> None:
+def _lock(attempt: Attempt) -> sql.Composable:
     names = attempt.names
     tables = [names.source, *(names.table(table.table) for table in names.references)]
     locked = sql.SQL(", ").join([*tables, names.table(names.move.target.table)])
-    cursor.execute(names.query("rollback.lock", locked=locked))
+    return names.query("rollback.lock", locked=locked)
 
 
 def _with_refused(found: tuple[Loss, ...], refused: list[str]) -> tuple[Loss, ...]:
@@ -109,27 +111,27 @@ def end_freeze(attempt: Attempt) -> None:
     names = attempt.names
 
     def once() -> None:
-        with locking(attempt) as cursor:
-            cursor.execute(names.query("rollback.drop_freeze"))
+        with locking(attempt, READERS, first=names.query("rollback.drop_freeze")) as cursor:
             attempt.hold_fence(cursor)
 
     with attempt.database.reading() as cursor:
         cursor.execute(names.query("rollback.has_freeze"), {"oid": attempt.located.facts.source.oid})
         is_there = cursor.fetchone()[0]
     if is_there:
-        persist(attempt, once)
+        persist(
+            attempt, once, untouched="The old table serves reads and writes; only a disabled trigger is left on it."
+        )
 
 
 def late_references_back(attempt: Attempt) -> int:
     """References that were written with new ids after the old world came back. Returns how many."""
 
     def once() -> int:
-        with locking(attempt) as cursor:
+        with locking(attempt, ROWS) as cursor:
             back = _old_world(cursor, attempt)
             if not references_due(cursor, back):
                 return 0
-        with locking(attempt) as cursor:
-            _lock(cursor, attempt)
+        with locking(attempt, Bound(seconds=attempt.settings.max_write_pause), first=_lock(attempt)) as cursor:
             attempt.hold_fence(cursor)
             return references_back(cursor, _old_world(cursor, attempt))
 

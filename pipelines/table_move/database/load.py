@@ -11,6 +11,7 @@ from psycopg2 import DataError, Error, IntegrityError, errors, extensions, sql
 from pyarrow import csv
 
 from pipelines.table_move.database.connect import as_application
+from pipelines.table_move.database.hold import Hold
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.pure.mapping import TEXT, MappedRows
 
@@ -20,71 +21,53 @@ REFUSED = (IntegrityError, DataError, errors.RaiseException)
 MAP_COLUMNS = ("source_id", "owner_id", "owner_rule", "target_id", "source_hash", "target_hash")
 
 
-def insert(cursor: extensions.cursor, names: Names, rows: MappedRows, *, run_id: int) -> int:
-    """COPY target and map rows that are all new. Raises UniqueViolation or ForeignKeyViolation where they are not."""
-    owner = ["owner_id"] if names.move.target.owner is not None else []
-    target = ["target_id", *owner, *names.move.target.columns]
+def stage(cursor: extensions.cursor, names: Names, rows: MappedRows) -> None:
+    """What is to be written travels first, into tables of the session's own. A server that waits for the rest of a COPY
+    is ended by no timeout, so nothing travels once others may have to wait for this transaction."""
+    cursor.execute(names.query("load.stage"))
     pairs = rows.pairs.sort_values("target_id")  # neighbours in the index are written together
-    as_application(cursor, names.schema)
-    copy_in(cursor, names.query("load.copy_target"), pairs[target])
-    constants = {"move": names.key, "disposition": "inserted", "run_id": str(run_id)}
-    copy_in(cursor, names.query("load.copy_map"), pairs[list(MAP_COLUMNS)], constants)
-    _reject(cursor, names, rows, run_id=run_id)
-    return len(pairs)
+    copy_in(cursor, names.query("load.copy_staged"), pairs[[*MAP_COLUMNS, *names.move.target.columns]])
+    cursor.execute(names.query("load.stage_rejected"))
+    if len(rows.rejected):
+        copy_in(cursor, names.query("load.copy_rejected"), rows.rejected)
 
 
-def merge(cursor: extensions.cursor, names: Names, rows: MappedRows, *, run_id: int, keep_target: bool) -> int:
-    """Bring target and map to what the rows say, whatever is there. Rows that the database refuses are rejected.
-
-    Returns the target rows inserted or updated.
-    """
-    cursor.execute("SAVEPOINT merge")
-    try:
-        written = _merge(cursor, names, rows, run_id=run_id, keep_target=keep_target)
-    except REFUSED as problem:
-        cursor.execute("ROLLBACK TO SAVEPOINT merge")
-        source_ids = rows.pairs["source_id"].unique()
-        if len(source_ids) == 1:
-            return _merge(cursor, names, _refused(rows, problem), run_id=run_id, keep_target=keep_target)
-        first = source_ids[: len(source_ids) // 2]
-        halves = (rows.only(first, without=False), rows.only(first, without=True))
-        return sum(merge(cursor, names, half, run_id=run_id, keep_target=keep_target) for half in halves)
-    cursor.execute("RELEASE SAVEPOINT merge")
+def insert(hold: Hold, names: Names, *, run_id: int) -> int:
+    """Staged rows that are all new, and their map. Raises UniqueViolation or ForeignKeyViolation where they are not."""
+    as_application(hold.cursor, names.schema)
+    hold.execute(names.query("load.insert_new"))
+    written = hold.cursor.rowcount
+    hold.cursor.execute(names.query("load.map_new"), {"run_id": run_id})
+    hold.cursor.execute(names.query("load.reject"), {"run_id": run_id})
     return written
 
 
-def _refused(rows: MappedRows, problem: Error) -> MappedRows:
+def merge(hold: Hold, names: Names, rows: MappedRows, *, run_id: int, keep_target: bool) -> int:
+    """Bring target and map to what the staged rows say, whatever is there. Returns the target rows inserted or updated.
+
+    Raises what the database says of a row that it does not take.
+    """
+    cursor = hold.cursor
+    as_application(cursor, names.schema)
+    cursor.execute(names.query("load.clear_rejected"), {"source_ids": rows.source_ids})
+    hold.execute(names.query("load.reopen"), {"source_ids": rows.source_ids})
+    hold.execute(names.query("load.unload"), {"source_ids": rows.rejected["source_id"].unique().tolist()})
+    cursor.execute(names.query("load.stage_loaded"))
+    hold.execute(names.query("load.insert_missing"))
+    written = cursor.rowcount
+    hold.execute(names.query("load.update_changed"))
+    written += cursor.rowcount
+    cursor.execute(names.query("load.map_staged"), {"run_id": run_id, "keep_target": keep_target})
+    cursor.execute(names.query("load.reject"), {"run_id": run_id})
+    return written
+
+
+def rejected_by_database(rows: MappedRows, problem: Error) -> MappedRows:
     """What the database said of the one source row, without its data."""
     constraint = f", constraint {problem.diag.constraint_name}" if problem.diag.constraint_name else ""
     said = {"reason": "refused_by_database", "detail": f"SQLSTATE {problem.pgcode}{constraint}"}
     rejected = rows.pairs[["source_id", "owner_id", "owner_rule"]].assign(**said).astype(TEXT)
     return MappedRows(pairs=rows.pairs.iloc[:0], rejected=pd.concat([rows.rejected, rejected], ignore_index=True))
-
-
-def _merge(cursor: extensions.cursor, names: Names, rows: MappedRows, *, run_id: int, keep_target: bool) -> int:
-    as_application(cursor, names.schema)
-    source_ids = {"source_ids": pd.concat([rows.pairs["source_id"], rows.rejected["source_id"]]).unique().tolist()}
-    cursor.execute(names.query("load.clear_rejected"), source_ids)
-    cursor.execute(names.query("load.reopen"), source_ids)
-    cursor.execute(names.query("load.unload"), {"source_ids": rows.rejected["source_id"].unique().tolist()})
-    cursor.execute(names.query("load.stage"))
-    cursor.execute(names.query("load.stage_loaded"))
-    columns = [*MAP_COLUMNS, *names.move.target.columns]
-    copy_in(cursor, names.query("load.copy_staged"), rows.pairs[columns])
-    cursor.execute(names.query("load.insert_missing"))
-    written = cursor.rowcount
-    cursor.execute(names.query("load.update_changed"))
-    written += cursor.rowcount
-    cursor.execute(names.query("load.map_staged"), {"run_id": run_id, "keep_target": keep_target})
-    _reject(cursor, names, rows, run_id=run_id)
-    cursor.execute("DROP TABLE pg_temp.staged, pg_temp.loaded")
-    return written
-
-
-def _reject(cursor: extensions.cursor, names: Names, rows: MappedRows, *, run_id: int) -> None:
-    if len(rows.rejected):
-        constants = {"move": names.key, "run_id": str(run_id)}
-        copy_in(cursor, names.query("load.copy_rejected"), rows.rejected, constants)
 
 
 def copy_in(

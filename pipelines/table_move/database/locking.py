@@ -5,39 +5,82 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass
 
-import tenacity
-from psycopg2 import InterfaceError, OperationalError, errors, extensions
+from psycopg2 import InterfaceError, OperationalError, errors, extensions, sql
 
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.commit import commit
+from pipelines.table_move.database.hold import ASLEEP
+from pipelines.table_move.database.patience import REFUSED, Result, again
 from pipelines.table_move.errors import NotInTime
-
-# A lock was not to be had: the transaction is gone and nothing was changed. Try again. An overrun pause is not tried
-# again: it would make writers wait once more for the same end.
-REFUSED = (errors.LockNotAvailable, errors.DeadlockDetected)
-_UNDONE = "The transaction was rolled back."
-
-Result = TypeVar("Result")
+from pipelines.table_move.pure.facts import Server
 
 
-def persist(attempt: Attempt, once: Callable[[], Result]) -> Result:
-    """Try until it works or `lock_wait` is over, with jitter between. Raises NotInTime with who was in the way."""
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(REFUSED),
-        wait=tenacity.wait_random_exponential(multiplier=0.1, max=3),
-        stop=tenacity.stop_after_delay(attempt.settings.lock_wait),
-        before_sleep=lambda state: attempt.watch.say("lock_refused", attempt=state.attempt_number),
-        reraise=True,
-    )
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """How long a transaction of ours may keep others waiting, seconds; the server ends it where its process sleeps.
+
+    works_long: its statements may take longer, because nobody waits for them before the last ones.
+    """
+
+    seconds: float
+    works_long: bool = False
+
+
+READERS = Bound(seconds=3)  # a table of the application's is locked altogether, for a change of the catalog
+WRITERS = Bound(seconds=5)  # writers wait for a foreign key that comes back; nobody for its validation
+VALIDATION = Bound(seconds=5, works_long=True)
+ROWS = Bound(seconds=ASLEEP, works_long=True)  # single rows are locked
+ARCHIVING = Bound(seconds=3600, works_long=True)  # readers of the retired table go on; who changes it waits
+REBUILDING = Bound(seconds=60, works_long=True)  # the table is seen by nobody; writers of those it refers to wait
+
+
+class TooLong(Exception):
+    """The server has ended a transaction of ours that others would have had to wait for."""
+
+    def __init__(self, bound: Bound) -> None:
+        super().__init__(f"{bound.seconds:g} s")
+        self.bound = bound
+
+
+OLD_WORLD = "The transaction was rolled back: the old table serves reads and writes as before."
+FROZEN = (
+    "The transaction was rolled back: the new table is in charge; the old one stays in its place, frozen and readable."
+)
+RETIRED = "The transaction was rolled back: the new table is in charge; the retired table is kept, frozen and readable."
+
+
+def persist(attempt: Attempt, once: Callable[[], Result], *, untouched: str = OLD_WORLD) -> Result:
+    """Try until it works or `lock_wait` is over, with jitter between. Raises NotInTime with who was in the way.
+
+    untouched: what to say of the state that the refused transaction leaves.
+    """
+    with told_who_was_in_the_way(attempt, untouched=untouched):
+        return again(
+            once,
+            seconds=attempt.settings.lock_wait,
+            refused=lambda tries: attempt.watch.say("lock_refused", attempt=tries),
+        )
+
+
+@contextmanager
+def told_who_was_in_the_way(attempt: Attempt, *, untouched: str = OLD_WORLD) -> Iterator[None]:
+    """What others held for as long as `lock_wait` says is NotInTime, with their names."""
     try:
-        return retrying(once)
+        yield
     except REFUSED as problem:
         raise NotInTime(
             f"The locks were not to be had within {attempt.settings.lock_wait:g} s{_in_the_way(attempt)}.",
-            untouched=_UNDONE,
-            next_step="Let these sessions end, or give more time with --lock-wait, then run again.",
+            untouched=untouched,
+            next_step="Let these sessions end, or give more time with --lock-wait, then run the same command again.",
+        ) from problem
+    except TooLong as problem:
+        raise NotInTime(
+            f"The server ended a transaction that others may have to wait for, after {problem.bound.seconds:g} s: "
+            "this process was held up.",
+            untouched=untouched,
+            next_step="Run the same command again: it goes on where it stopped.",
         ) from problem
 
 
@@ -53,37 +96,85 @@ def _in_the_way(attempt: Attempt) -> str:
 
 
 @contextmanager
-def locking(attempt: Attempt, *, deadline: float | None = None) -> Iterator[extensions.cursor]:
-    """A transaction that gives up on a lock before the server would look for a deadlock.
+def locking(attempt: Attempt, bound: Bound, *, first: sql.Composable | None = None) -> Iterator[extensions.cursor]:
+    """A transaction that others may have to wait for: it gives up on a lock before the server would look for a
+    deadlock, and the server ends it where it keeps them waiting for longer than its bound, whatever this process does.
 
-    deadline: seconds after which the server itself ends the transaction, whatever this process does.
+    first: takes the locks on tables; the only statement that waits for any, because from then on others wait for us.
+    Raises TooLong where the server has ended it.
     """
-    with attempt.database.session() as session:
-        session.set_session(autocommit=True)
-        with session.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, false)", (f"{attempt.lock_timeout * 1000:.0f}ms",))
-            if deadline is not None:
-                _set_deadline(cursor, deadline, attempt.located.facts.server.version)
-        session.set_session(autocommit=False)
-        with session.cursor() as cursor:
-            yield cursor
-        commit(attempt.database, session)
+    started = time.monotonic()
+    try:
+        with attempt.database.session() as session:
+            session.set_session(autocommit=True)
+            with session.cursor() as cursor:
+                _set_bound(cursor, bound, patience=attempt.lock_timeout, server=attempt.located.facts.server)
+            session.set_session(autocommit=False)
+            with session.cursor() as cursor:
+                if first is not None:
+                    cursor.execute(first)
+                    cursor.execute(AT_ONCE)
+                yield cursor
+            commit(attempt.database, session)
+    except (OperationalError, InterfaceError) as problem:
+        # A session that the server has ended tells a client that was asleep nothing but that it is gone.
+        ended = isinstance(problem, errors.QueryCanceled) or problem.pgcode is None
+        if ended and time.monotonic() - started >= bound.seconds:
+            raise TooLong(bound) from problem
+        raise
 
 
-def _set_deadline(cursor: extensions.cursor, seconds: float, version: int) -> None:
+# As good as NOWAIT, which most statements do not know.
+AT_ONCE = "SET LOCAL lock_timeout = '10ms'"
+
+
+_ASLEEP = "idle_in_transaction_session_timeout"
+
+
+def _set_bound(cursor: extensions.cursor, bound: Bound, *, patience: float, server: Server) -> None:
     # The wait for the first lock is part of the transaction, so it is added on top.
-    bound = f"{(seconds + 1) * 1000:.0f}ms"
-    names = ["statement_timeout", "idle_in_transaction_session_timeout"]
-    for name in [*names, "transaction_timeout"] if version >= 170000 else names:
-        cursor.execute("SELECT set_config(%s, %s, false)", (name, bound))
+    names = [_ASLEEP]
+    if not bound.works_long:
+        names += ["statement_timeout", *(["transaction_timeout"] if server.version >= 170000 else [])]
+    for name in names:
+        cursor.execute("SELECT set_config(%s, %s, false)", (name, f"{(bound.seconds + patience) * 1000:.0f}ms"))
+
+
+def keep_waiting_no_longer(cursor: extensions.cursor, bound: Bound) -> None:
+    """From here on others wait: a stricter bound on sleep for the rest of the transaction."""
+    cursor.execute(
+        "SELECT set_config('idle_in_transaction_session_timeout', %s, true)", (f"{bound.seconds * 1000:.0f}",)
+    )
+
+
+def lock_at_once(cursor: extensions.cursor, statement: sql.Composable, *, seconds: float) -> None:
+    """A lock for a transaction that others wait for already, so that it never waits itself: tried again and again.
+    Raises LockNotAvailable after `seconds`. Undo: `unlock`."""
+    ends = time.monotonic() + seconds
+    while True:
+        cursor.execute("SAVEPOINT at_once")
+        try:
+            cursor.execute(statement)
+            return
+        except errors.LockNotAvailable:
+            unlock(cursor)
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.01)
+
+
+def unlock(cursor: extensions.cursor) -> None:
+    """What `lock_at_once` has locked, and all since then."""
+    cursor.execute("ROLLBACK TO SAVEPOINT at_once")
 
 
 class Pause:
-    """The bound on the writers' pause, on this side; the server has its own (see `_locking`)."""
+    """The bound on the writers' pause, on this side; the server has its own (see `locking`)."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, untouched: str = OLD_WORLD) -> None:
         self._started = time.monotonic()
         self._seconds = seconds
+        self._untouched = untouched
 
     @property
     def milliseconds(self) -> float:
@@ -93,7 +184,7 @@ class Pause:
         if self.milliseconds > self._seconds * 1000:
             raise NotInTime(
                 "Writers would have had to wait longer than --max-write-pause allows.",
-                untouched=_UNDONE,
+                untouched=self._untouched,
                 next_step="Run again at a quieter time, or with a larger --max-write-pause; `plan` predicts the pause.",
             )
 

@@ -16,7 +16,15 @@ from pipelines.table_move.database.archive import load_archive, prove_archive, p
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catalog import Located, relation
 from pipelines.table_move.database.describe import create, describe, finish, unsupported
-from pipelines.table_move.database.locking import locking, persist
+from pipelines.table_move.database.locking import (
+    ARCHIVING,
+    READERS,
+    REBUILDING,
+    keep_waiting_no_longer,
+    lock_at_once,
+    locking,
+    persist,
+)
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.database.rewire import rewire
@@ -26,8 +34,8 @@ from pipelines.table_move.pure.surroundings import Surroundings
 from pipelines.table_move.status import Milestone
 
 DEFAULT_FOLDER = Path("archive")
-_KEPT = "The transaction was rolled back: the retired table is kept, whole."
-_GONE = "The transaction was rolled back, and the archive is untouched."
+_KEPT = "The transaction was rolled back: the retired table is kept, whole and frozen."
+_GONE = "The transaction was rolled back: the new table and its references are in force, and the archive is untouched."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +79,7 @@ def purge_blockers(cursor: extensions.cursor, located: Located, around: Surround
 
 def purge(attempt: Attempt) -> Purged:
     """Archive, prove, drop, under one lock and in one transaction. Undo: `rebuild`. Any failure before: all is kept."""
-    return persist(attempt, lambda: _purge_once(attempt))
+    return persist(attempt, lambda: _purge_once(attempt), untouched=_KEPT)
 
 
 def _purge_once(attempt: Attempt) -> Purged:
@@ -79,16 +87,17 @@ def _purge_once(attempt: Attempt) -> Purged:
     folder = None
     committing = False
     try:
-        with locking(attempt) as cursor:
-            cursor.execute(names.query("cutover.lock_for_retire"))
-            attempt.hold_fence(cursor)
+        with locking(attempt, ARCHIVING, first=names.query("purge.lock_for_archive")) as cursor:
             _require_describable(cursor, attempt)
             description = describe(cursor, oid, names.move.source.table)
-            rewired = rewire(cursor, attempt)  # after it names without a schema may be the application's
             parent = attempt.settings.archive or DEFAULT_FOLDER
             folder = archive_files.make_folder(parent, archive_files.folder_name(names.key, attempt.run_id))
             manifest = write_archive(cursor, names, description, run_id=attempt.run_id, folder=folder)
             prove_archive(cursor, names, description, manifest, folder)
+            lock_at_once(cursor, names.query("purge.lock_for_drop"), seconds=attempt.settings.lock_wait)
+            keep_waiting_no_longer(cursor, READERS)
+            attempt.hold_fence(cursor)
+            rewired = rewire(cursor, attempt)  # after it names without a schema may be the application's
             _note(cursor, attempt, description, manifest, folder)
             cursor.execute(sql.SQL("DROP TABLE {}").format(names.source))
             cursor.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(names.source_schema)))
@@ -139,18 +148,18 @@ def rebuild(attempt: Attempt, retired: Retired, folder: Path) -> None:
     """The old table from the journal's description, with the rows of the archive, frozen, where it was before the move.
     Undo: `cutover.retire`. Raises ArchiveUnusable or Blocked; then nothing has changed."""
     names = replace(attempt.names, is_purged=False, source_schema=attempt.names.schema)
-    persist(attempt, lambda: _rebuild_once(attempt, names, retired, folder))
+    persist(attempt, lambda: _rebuild_once(attempt, names, retired, folder), untouched=_GONE)
 
 
 def _rebuild_once(attempt: Attempt, names: Names, retired: Retired, folder: Path) -> None:
     description, manifest = retired.description, retired.manifest
-    with locking(attempt) as cursor:
-        attempt.hold_fence(cursor)
+    with locking(attempt, REBUILDING) as cursor:
         create(cursor, description, names.schema)
         oid = relation(cursor, names.schema, description.table).oid
         load_archive(cursor, names, description, manifest, folder)
-        finish(cursor, description, names.schema, oid)
         prove_rows(cursor, names, description, manifest)
+        attempt.hold_fence(cursor)  # not before: no server ends a COPY that waits for its client
+        finish(cursor, description, names.schema, oid)
         _require_same(describe(cursor, oid, description.table), description)
         cursor.execute(names.query("cutover.freeze", frozen_for=sql.Literal(names.frozen_names)))
         cursor.execute(sql.SQL("ANALYZE {}").format(names.source))

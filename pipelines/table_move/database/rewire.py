@@ -18,14 +18,13 @@ from pipelines.table_move.spec import Referencing
 _NO_WAIT = "SET LOCAL lock_timeout = '10ms'"
 
 
-def plan_changes(attempt: Attempt, *, since: int | None = None, patience: float = 0) -> None:
+def plan_changes(attempt: Attempt, *, since: int | None = None) -> None:
     """Write down what the switch will change.
 
     since: mend the plan for what has moved since then (see `versions`), with the rows in `touched`; None: make it anew.
-    patience: seconds to wait for any one lock; 0 is without end.
     """
     names = attempt.names
-    with attempt.database.writing(patience=patience) as cursor:
+    with attempt.database.writing() as cursor:
         attempt.hold_fence(cursor)
         if since is None:
             cursor.execute(names.query("references.forget_plan"))
@@ -112,7 +111,7 @@ def _prove(cursor: extensions.cursor, names: Names, mark: dict[str, int], *, dan
 def _not_right(happened: str) -> GateClosed:
     return GateClosed(
         happened,
-        untouched="The transaction was rolled back; rows and references are as they were.",
+        untouched="The switch was rolled back; old table and references are as they were.",
         next_step="Look at triggers on the referencing tables that change these columns, then run again.",
     )
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from pipelines.table_move.database.attempt import Attempt
-from pipelines.table_move.database.connect import Session, be_patient
+from pipelines.table_move.database.connect import Session
+from pipelines.table_move.database.turns import Turns
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -20,14 +21,14 @@ def in_parallel(
     work: Callable[[Session, Part], Result],
     parts: Iterable[Part],
     *,
-    patience: float = 0,
+    turns: Turns | None = None,
 ) -> Iterator[Result]:
     """Results of `work(session, part)` as they come, at most two parts per worker in flight; a session per worker.
 
-    patience: seconds to wait for any one lock; 0 is as long as the database's `lock_wait` says.
+    turns: whose turn it is where they keep meeting; over with the first failure.
     The first failure stops the others: their statements are cancelled and their transactions rolled back.
     """
-    with _sessions(attempt, patience) as session_of_thread, ThreadPoolExecutor(attempt.settings.workers) as executor:
+    with _sessions(attempt) as session_of_thread, ThreadPoolExecutor(attempt.settings.workers) as executor:
         queue = iter(parts)
         pending: set[Future[Result]] = set()
         try:
@@ -42,6 +43,8 @@ def in_parallel(
                 for future in done:
                     yield future.result()
         except BaseException:
+            if turns is not None:
+                turns.end()
             executor.shutdown(wait=False, cancel_futures=True)
             session_of_thread.cancel()
             raise
@@ -69,9 +72,8 @@ def beside(work: Callable[[], object], give_up: Callable[[], None]) -> Iterator[
 class _SessionOfThread:
     """A session per worker thread, opened at its first use."""
 
-    def __init__(self, attempt: Attempt, patience: float) -> None:
+    def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
-        self._patience = patience
         self._local = threading.local()
         self._opened: list[Session] = []
 
@@ -79,8 +81,6 @@ class _SessionOfThread:
         if not hasattr(self._local, "session"):
             self._local.session = self._attempt.database.connect()
             self._opened.append(self._local.session)
-            if self._patience:
-                be_patient(self._local.session, self._patience)
         return self._local.session
 
     def cancel(self) -> None:
@@ -92,8 +92,8 @@ class _SessionOfThread:
 
 
 @contextmanager
-def _sessions(attempt: Attempt, patience: float) -> Iterator[_SessionOfThread]:
-    sessions = _SessionOfThread(attempt, patience)
+def _sessions(attempt: Attempt) -> Iterator[_SessionOfThread]:
+    sessions = _SessionOfThread(attempt)
     try:
         yield sessions
     finally:

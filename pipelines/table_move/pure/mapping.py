@@ -31,6 +31,19 @@ class MappedRows:
     pairs: pd.DataFrame
     rejected: pd.DataFrame
 
+    @property
+    def source_ids(self) -> list[str]:
+        """Every source row that it is about, once."""
+        return pd.concat([self.pairs["source_id"], self.rejected["source_id"]]).unique().tolist()
+
+    def halves(self) -> list[MappedRows]:
+        """Two parts with half of the source rows each; one source row is not parted."""
+        source_ids = self.source_ids
+        if len(source_ids) < 2:
+            return [self]
+        first = source_ids[: len(source_ids) // 2]
+        return [self.only(first, without=False), self.only(first, without=True)]
+
     def only(self, source_ids: Iterable[str], *, without: bool) -> MappedRows:
         """The part about these source rows, or the part without them."""
         pairs, rejected = (

@@ -16,7 +16,7 @@ from typing import Any
 
 from psycopg2 import Error, extensions, sql
 
-from pipelines.table_move.database.connect import Database, pin
+from pipelines.table_move.database.connect import Database, give_up_early, pin
 from pipelines.table_move.quality.suites import Check
 
 # Only the query asset itself begins like this; every real question has it in a subquery.
@@ -172,6 +172,7 @@ def _great_expectations() -> Any:
 def _prepare(connection: extensions.connection, database: Database, patience: float) -> None:
     database.sessions.add(connection)
     pin(connection)
+    give_up_early(connection, database.lock_timeout)
     with connection.cursor() as cursor:
         cursor.execute(_PLANNED)
         cursor.execute("SELECT set_config('statement_timeout', %s, false)", (f"{patience * 1000:.0f}ms",))

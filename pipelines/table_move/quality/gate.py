@@ -45,6 +45,8 @@ def opened(database: Database, *, patience: float = PATIENCE) -> Iterator[Gate]:
     """
     with database.session() as session, engine(database, sources=SIDE_BY_SIDE, patience=patience) as ready:
         session.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with session, session.cursor() as cursor:  # it holds a snapshot and no lock, for as long as the others ask
+            cursor.execute("SET idle_in_transaction_session_timeout = 0")
         yield Gate(engine=ready, session=session)
 
 

@@ -24,15 +24,15 @@ def keep(source: Source, suite: Suite, subject: sql.Composable) -> sql.Composabl
     """Read the subject on the snapshot of the source. Returns the query of what was kept, which needs no snapshot.
 
     None: it could not be kept, because the server allows no temporary table or somebody has cancelled a statement.
-    Raises QueryCanceled where reading takes longer than a question may, and what the server said where the session is
-    lost.
+    Raises QueryCanceled where reading takes longer than a question may, LockNotAvailable where somebody keeps readers
+    out, and what the server said where the session is lost.
     """
     started = time.monotonic()
     try:
         return _keep(source, suite, subject)
     except Error as problem:
         in_vain = isinstance(problem, errors.QueryCanceled) and time.monotonic() - started >= source.patience
-        if source.lost or in_vain:
+        if source.lost or in_vain or isinstance(problem, errors.LockNotAvailable):
             raise
         return None
 
