@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from psycopg2 import ProgrammingError
+from psycopg2 import DataError, InternalError, NotSupportedError, ProgrammingError
 from psycopg2.errors import LockNotAvailable
 
 from pipelines.table_move.code_version import code_version
@@ -18,12 +18,16 @@ from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.patience import BRIEFLY, again
 from pipelines.table_move.database.refusals import told_by_sqlstate
+from pipelines.table_move.database.unchanged import require_unchanged
 from pipelines.table_move.errors import AnotherRunActive, ConnectionLost, Interrupted, MoveError, ReportNotWritten
 from pipelines.table_move.quality.report import Facts, write_report
 from pipelines.table_move.records import CheckRow, MoveRow
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.status import Milestone, Phase, State
 from pipelines.table_move.summary import Ending, summarise
+
+# How a statement can end on a table that is not what it was when the statement was written.
+CHANGED_UNDER_US = (ProgrammingError, DataError, NotSupportedError, InternalError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,12 +188,13 @@ def noted(going: Going) -> Iterator[None]:
 
 @contextmanager
 def _unless_overtaken(going: Going) -> Iterator[None]:
-    """A table that another run has taken away meanwhile is no bug of this one. Raises Fenced instead."""
+    """A table that somebody has taken away or changed meanwhile is no bug of ours. Raises Fenced or Blocked instead."""
     try:
         yield
-    except ProgrammingError:
+    except CHANGED_UNDER_US:
         with going.attempt.database.writing() as cursor:
             going.attempt.hold_fence(cursor)
+            require_unchanged(cursor, going.attempt)
         raise
 
 

@@ -22,6 +22,7 @@ from pipelines.table_move.database.patience import BRIEFLY
 from pipelines.table_move.database.retired import Purged, purge
 from pipelines.table_move.database.rewire import plan_changes
 from pipelines.table_move.database.surroundings import look_around
+from pipelines.table_move.database.unchanged import require_unchanged
 from pipelines.table_move.errors import Blocked, Fenced, GateClosed, MoveError, NotInTime
 from pipelines.table_move.obstacles import obstacles
 from pipelines.table_move.outcome import Outcome, conclude
@@ -71,6 +72,8 @@ class Phases:
             self.rows_written += catch_up(self.attempt)
             self._note_settled(now)
             persist(self.attempt, lambda: plan_changes(self.attempt))
+            with self.attempt.database.reading() as cursor:
+                require_unchanged(cursor, self.attempt)
             persist(self.attempt, lambda: self._check(self.suites))
 
     def switch(self) -> None:
@@ -168,6 +171,7 @@ class Phases:
 
     def _look_again(self, cursor: extensions.cursor) -> None:
         """The tables under the locks are those of the plan, and nothing has appeared that would be in the way."""
+        require_unchanged(cursor, self.attempt)
         names = self.attempt.names
         row = journal.load(cursor, names.key)
         located = locate(cursor, names.move, names.schema, row)

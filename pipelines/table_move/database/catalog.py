@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from psycopg2 import extensions
 
+from pipelines.table_move.database.definition import read_definition
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.database.queries import query
+from pipelines.table_move.pure.definition import Definition
 from pipelines.table_move.pure.facts import ColumnLimit, Facts, ForeignKey, Relation, Server
 from pipelines.table_move.records import MoveRow
 from pipelines.table_move.spec import Move, Referencing
@@ -16,10 +18,11 @@ from pipelines.table_move.status import Milestone
 
 @dataclass(frozen=True, kw_only=True)
 class Located:
-    """A move found in a database: its quoted names, and the facts they were found by."""
+    """A move found in a database: its quoted names, the facts they were found by, and what its tables are."""
 
     names: Names
     facts: Facts
+    definition: Definition
 
     @property
     def limits(self) -> dict[str, ColumnLimit]:
@@ -57,7 +60,7 @@ def locate(cursor: extensions.cursor, move: Move, schema: str, row: MoveRow | No
         column_types=_types(references, tables),
         is_purged=is_purged,
     )
-    return Located(names=names, facts=facts)
+    return Located(names=names, facts=facts, definition=read_definition(cursor, facts.tables, source))
 
 
 def relation(cursor: extensions.cursor, schema: str, table: str) -> Relation | None:

@@ -26,6 +26,7 @@ from pipelines.table_move.database.locking import (
     unlock,
 )
 from pipelines.table_move.database.rewire import carry_out, plan_changes, rewire
+from pipelines.table_move.database.unchanged import require_unchanged
 from pipelines.table_move.database.workers import beside
 from pipelines.table_move.status import Milestone
 
@@ -97,6 +98,7 @@ def _settle(cursor: extensions.cursor, attempt: Attempt, since: int) -> int:
         written += settle_touched(attempt)
         _lock_target(cursor, attempt)
         touch_target(attempt, since)
+    require_unchanged(cursor, attempt)  # from here nobody can change the target either
     plan_changes(attempt, since=since)
     return written
 
