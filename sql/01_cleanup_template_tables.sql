@@ -363,7 +363,12 @@ BEGIN
         UNION SELECT format('rule %I on %s', rulename, ev_class::regclass) FROM pg_rewrite
               WHERE ev_class IN (old_table, new_table, stages_table)
         UNION SELECT format('publication %I', p.pubname) FROM pg_publication p LEFT JOIN pg_publication_rel r
-              ON r.prpubid = p.oid AND r.prrelid = old_table WHERE p.puballtables OR r.oid IS NOT NULL
+              ON r.prpubid = p.oid AND r.prrelid IN (old_table, new_table, stages_table)
+              LEFT JOIN pg_publication_namespace s ON s.pnpubid = p.oid
+              AND s.pnnspid IN (SELECT relnamespace FROM pg_class WHERE oid IN (old_table, new_table, stages_table))
+              WHERE p.puballtables OR r.oid IS NOT NULL OR s.oid IS NOT NULL
+        UNION SELECT format('subscription %I', s.subname) FROM pg_subscription s JOIN pg_subscription_rel r
+              ON r.srsubid = s.oid WHERE r.srrelid IN (old_table, new_table, stages_table)
         UNION SELECT format('child or parent table %s', CASE inhrelid WHEN old_table THEN inhparent ELSE inhrelid END::regclass)
               FROM pg_inherits WHERE old_table IN (inhrelid, inhparent)
         UNION SELECT format('foreign key %I of %s', conname, conrelid::regclass) FROM pg_constraint
@@ -655,6 +660,7 @@ BEGIN
     DROP VIEW pg_temp.mapped, pg_temp.reference;
     EXECUTE format('CREATE TRIGGER pipelines_frozen BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON prompt_templates'
                    ' FOR EACH STATEMENT EXECUTE FUNCTION pipelines.refuse_write(%L)', application || '.templates');
+    ALTER TABLE prompt_templates ENABLE ALWAYS TRIGGER pipelines_frozen;  -- for replica sessions too
     EXECUTE format('CREATE SCHEMA %I', retired_schema);
     INSERT INTO pipelines.batch (run_id, move, phase, range, filenode, rows)
     VALUES (this_run, this_move, 'adoption', 'all', pg_relation_filenode(old_table),

@@ -182,7 +182,9 @@ BEGIN
             'CREATE TRIGGER audit_delete AFTER DELETE ON %1$I REFERENCING OLD TABLE AS old_rows'
             ' FOR EACH STATEMENT EXECUTE FUNCTION audit.record_change(%2$L);'
             'CREATE TRIGGER audit_truncate AFTER TRUNCATE ON %1$I'
-            ' FOR EACH STATEMENT EXECUTE FUNCTION audit.record_change(%2$L)', of_table, its_key);
+            ' FOR EACH STATEMENT EXECUTE FUNCTION audit.record_change(%2$L);'
+            'ALTER TABLE %1$I ENABLE ALWAYS TRIGGER audit_insert, ENABLE ALWAYS TRIGGER audit_update,'
+            ' ENABLE ALWAYS TRIGGER audit_delete, ENABLE ALWAYS TRIGGER audit_truncate', of_table, its_key);
     END LOOP;
     PERFORM set_config(key, value, true) FROM jsonb_each_text(settings_before);
 END

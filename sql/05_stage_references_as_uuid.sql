@@ -258,6 +258,7 @@ BEGIN
                        ' AS $body$ BEGIN %s RETURN NEW; END $body$', assignments);
         CREATE TRIGGER pipelines_new_columns BEFORE INSERT OR UPDATE ON stages
         FOR EACH ROW EXECUTE FUNCTION pipelines_migrations.fill_new_columns();
+        ALTER TABLE stages ENABLE ALWAYS TRIGGER pipelines_new_columns;  -- for replica sessions too
     END IF;
 END
 $$;

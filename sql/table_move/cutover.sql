@@ -11,10 +11,11 @@ LOCK TABLE {target} IN SHARE MODE NOWAIT;
 LOCK TABLE {source} IN ACCESS EXCLUSIVE MODE;
 
 -- name: freeze
--- From here the old table refuses writes, and says where to go. A way back that was broken off may have left the trigger
--- there, disabled.
+-- From here the old table refuses writes, those of replica sessions too, and says where to go. A way back that was
+-- broken off may have left the trigger there, disabled.
 CREATE OR REPLACE TRIGGER pipelines_frozen BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {source}
 FOR EACH STATEMENT EXECUTE FUNCTION pipelines.refuse_write({frozen_for});
+ALTER TABLE {source} ENABLE ALWAYS TRIGGER pipelines_frozen;
 
 -- name: release
 -- A foreign key to the old table leaves.

@@ -50,22 +50,34 @@ WITH RECURSIVE reached (oid, depth) AS (
 SELECT f.kind, f.name, coalesce(c.relnamespace::regnamespace || '.' || quote_ident(c.relname), '')
 FROM found f LEFT JOIN pg_class c ON c.oid = f.relation GROUP BY 1, 2, 3 ORDER BY max(f.depth) DESC, 1, 2, 3;
 
--- name: policies_and_publications
--- What names the source itself: kind, name, table.
-SELECT d.kind, quote_ident(d.name), format('%%I.%%I', n.nspname, c.relname)
+-- name: policies
+-- The policies of the source itself: kind, name, table.
+SELECT 'policy', quote_ident(p.polname), format('%%I.%%I', n.nspname, c.relname)
+FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = %(oid)s ORDER BY 2;
+
+-- name: publications
+-- What sends the changes of tables elsewhere: kind, name, tables.
+SELECT d.kind, quote_ident(d.name), string_agg(format('%%I.%%I', n.nspname, c.relname), ', ' ORDER BY c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL (
-    SELECT 'policy' AS kind, polname AS name FROM pg_policy WHERE polrelid = c.oid
-    UNION ALL SELECT 'publication of all tables', pubname FROM pg_publication WHERE puballtables
+    SELECT 'publication of all tables' AS kind, pubname AS name FROM pg_publication WHERE puballtables
     UNION ALL SELECT 'publication', p.pubname FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
     WHERE r.prrelid = c.oid
-) d WHERE c.oid = %(oid)s ORDER BY 1, 2;
+) d WHERE c.oid = ANY (%(oids)s::oid[]) GROUP BY d.kind, d.name ORDER BY 1, 2;
 
 -- name: publications_of_the_schema
--- Publications of all tables in the schema of the source. The catalog exists from PostgreSQL 15 on.
-SELECT 'publication of the schema', quote_ident(p.pubname), quote_ident(n.nspname)
+-- Publications of all tables in the schema of tables. The catalog exists from PostgreSQL 15 on.
+SELECT DISTINCT 'publication of the schema', quote_ident(p.pubname), quote_ident(n.nspname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_publication_namespace s ON s.pnnspid = n.oid JOIN pg_publication p ON p.oid = s.pnpubid
-WHERE c.oid = %(oid)s ORDER BY 2;
+WHERE c.oid = ANY (%(oids)s::oid[]) ORDER BY 2;
+
+-- name: subscriptions
+-- What writes into tables what was written elsewhere: kind, name, tables. Every role may read these columns.
+SELECT 'subscription', quote_ident(s.subname), string_agg(format('%%I.%%I', n.nspname, c.relname), ', ' ORDER BY c.relname)
+FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid
+JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = ANY (%(oids)s::oid[]) GROUP BY s.subname ORDER BY 2;
 
 -- name: rules
 -- Rewrite rules on tables: kind, name, table.

@@ -323,6 +323,14 @@ RIGHTS = [
     ),
 ]
 
+# As a subscription leaves it that has copied these tables; the publisher is not needed to see it.
+SUBSCRIBED = (
+    "CREATE SUBSCRIPTION \"From elsewhere\" CONNECTION 'host=127.0.0.1 port=1 dbname=nowhere' PUBLICATION theirs"
+    " WITH (connect = false, slot_name = NONE); SET allow_system_table_mods = on;"
+    "INSERT INTO pg_subscription_rel SELECT s.oid, c.oid, 'r', NULL FROM pg_subscription s, pg_class c"
+    " WHERE s.subname = 'From elsewhere' AND c.relname IN ({}) AND c.relnamespace = 'public'::regnamespace"
+)
+
 DEPENDENTS = [
     Case(
         "dependent_object",
@@ -366,7 +374,19 @@ DEPENDENTS = [
         "dependent_object",
         'publication "To elsewhere" on public.prompt_templates',
         'CREATE PUBLICATION "To elsewhere" FOR TABLE prompt_templates, stages',
+        codes=frozenset({"dependent_object", "replication"}),
     ),
+    Case(
+        "replication",
+        'publication "To elsewhere" on public.stages, public.templates would send on what the move writes',
+        'CREATE PUBLICATION "To elsewhere" FOR TABLE templates, stages, businesses',
+    ),
+    Case(
+        "replication",
+        'subscription "From elsewhere" on public.prompt_templates, public.stages writes what was written elsewhere',
+        SUBSCRIBED.format("'prompt_templates', 'stages'"),
+    ),
+    Case("replication", 'subscription "From elsewhere" on public.templates', SUBSCRIBED.format("'templates'")),
     Case("dependent_object", "publication of all tables everything", "CREATE PUBLICATION everything FOR ALL TABLES"),
     Case(
         "dependent_object",

@@ -81,7 +81,7 @@ def test_a_rollback_broken_off_is_completed_by_itself_and_by_a_run(
         assert forward.code == 0, forward.err
         assert forward.json["state"] == "done"
         assert not moved.exists("public.prompt_templates")
-        assert moved.value("SELECT tgenabled FROM pg_trigger WHERE tgname = 'pipelines_frozen'") == "O"
+        assert moved.value("SELECT tgenabled FROM pg_trigger WHERE tgname = 'pipelines_frozen'") == "A"
     answer = verb(moved, tmp_path, "rollback")
 
     assert answer.code == 0, answer.err

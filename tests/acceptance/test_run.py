@@ -6,6 +6,7 @@ import random
 import signal
 import threading
 import time
+from itertools import product
 from pathlib import Path
 
 import psycopg2
@@ -163,7 +164,8 @@ def test_the_frozen_table_says_where_to_write_and_keeps_its_rows(demonstration: 
     assert run(demonstration.url, tmp_path, "--default-business", DEFAULT).code == 0
     retired = demonstration.value("SELECT retired_schema FROM pipelines.move")
     assert demonstration.rows(f"SELECT * FROM {retired}.prompt_templates ORDER BY template_id") == rows
-    for write in ("DELETE FROM", "TRUNCATE"):
+    for role, write in product(("origin", "local", "replica"), ("DELETE FROM", "TRUNCATE")):
+        demonstration.execute(f"SET session_replication_role = {role}")
         with pytest.raises(psycopg2.errors.ObjectNotInPrerequisiteState) as refusal:
             demonstration.execute(f"{write} {retired}.prompt_templates")
         assert "public.templates" in refusal.value.diag.message_hint

@@ -186,3 +186,13 @@ def test_every_promise_of_the_readme_names_tests_that_are_there() -> None:
 def test_named_queries_are_ascii_and_travel_in_any_encoding() -> None:
     for path in (*(ROOT / "sql" / "table_move").glob("*.sql"), *(ROOT / "sql" / "templates").glob("*.sql")):
         assert path.read_text(encoding="utf-8").isascii(), path
+
+
+def test_every_trigger_of_ours_fires_in_replica_sessions_too() -> None:
+    found = 0
+    for path in (ROOT / "sql").rglob("*.sql"):
+        text = path.read_text(encoding="utf-8")
+        for name in re.findall(r"CREATE (?:OR REPLACE )?TRIGGER (\w+)", text):
+            assert f"ENABLE ALWAYS TRIGGER {name}" in text, f"{path.name}: {name} does not fire there"
+            found += 1
+    assert found >= 6

@@ -33,6 +33,7 @@ def look_around(cursor: extensions.cursor, located: Located, *, fresh: bool) -> 
     written = {"oids": [table.oid for table in facts.written]}
     return Surroundings(
         dependents=_dependents(cursor, facts),
+        replication=_replication(cursor, facts),
         rules=tuple(Dependent(kind=k, name=n, table=t) for k, n, t in _rows(cursor, "surroundings.rules", written)),
         prepared=tuple(Prepared(gid=gid, table=table) for gid, table in _rows(cursor, "surroundings.prepared", oids)),
         shadows=_shadows(cursor, facts),
@@ -65,12 +66,26 @@ def _of(cursor: extensions.cursor, name: str, table: Relation | None, **values: 
 def _dependents(cursor: extensions.cursor, facts: Facts) -> tuple[Dependent, ...]:
     if facts.source is None:
         return ()
-    queries = ["surroundings.dependents", "surroundings.policies_and_publications"]
-    if facts.server.version >= SCHEMA_PUBLICATIONS_SINCE:
-        queries.append("surroundings.publications_of_the_schema")
-    found = [row for name in queries for row in _rows(cursor, name, {"oid": facts.source.oid})]
-    found += _rows(cursor, "surroundings.rules", {"oids": [facts.source.oid]})
+    source = facts.source.oid
+    queries = ["surroundings.dependents", "surroundings.policies"]
+    found = [row for name in queries for row in _rows(cursor, name, {"oid": source})]
+    found += [*_publications(cursor, facts, [source]), *_rows(cursor, "surroundings.rules", {"oids": [source]})]
     return tuple(Dependent(kind=kind, name=name, table=table) for kind, name, table in found)
+
+
+def _replication(cursor: extensions.cursor, facts: Facts) -> tuple[Dependent, ...]:
+    """Publications of what the move writes, and subscriptions to any table."""
+    written = [table.oid for table in facts.written]
+    all_of_them = {"oids": written if facts.source is None else [facts.source.oid, *written]}
+    found = [*_publications(cursor, facts, written), *_rows(cursor, "surroundings.subscriptions", all_of_them)]
+    return tuple(Dependent(kind=kind, name=name, table=tables) for kind, name, tables in found)
+
+
+def _publications(cursor: extensions.cursor, facts: Facts, oids: list[int]) -> list[tuple[str, str, str]]:
+    found = _rows(cursor, "surroundings.publications", {"oids": oids})
+    if facts.server.version >= SCHEMA_PUBLICATIONS_SINCE:
+        found += _rows(cursor, "surroundings.publications_of_the_schema", {"oids": oids})
+    return found
 
 
 def _shadows(cursor: extensions.cursor, facts: Facts) -> tuple[Shadow, ...]:

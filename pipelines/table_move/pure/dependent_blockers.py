@@ -18,6 +18,8 @@ _REMEDIES = {
     "publication": "ALTER PUBLICATION {name} DROP TABLE {table};",
     "publication of the schema": "ALTER PUBLICATION {name} DROP TABLES IN SCHEMA {table};",
     "publication of all tables": "DROP PUBLICATION {name};",
+    "subscription": "DROP SUBSCRIPTION {name}; -- or take the tables out of its publication, then here: ALTER "
+    "SUBSCRIPTION {name} REFRESH PUBLICATION",
     "function": "DROP FUNCTION {name};",
     "procedure": "DROP PROCEDURE {name};",
     "aggregate": "DROP AGGREGATE {name};",
@@ -31,6 +33,7 @@ _REMEDIES = {
 def dependent_blockers(move: Move, facts: Facts, around: Surroundings) -> Iterator[Blocker]:
     if not facts.is_retired:
         yield from (_dependent(move, facts, found) for found in around.dependents)
+        yield from _replication(around)
         yield from (_unknown(key) for key in facts.foreign_keys if not _is_followed(move, facts, key))
     yield from written_blockers(around)
 
@@ -56,6 +59,22 @@ def _dependent(move: Move, facts: Facts, found: Dependent) -> Blocker:
 
 def _full_name(found: Dependent) -> str:
     return f"{found.name} on {found.table}" if found.table else found.name
+
+
+def _replication(around: Surroundings) -> Iterator[Blocker]:
+    """What names the source as well is in the list already, unless it names tables one by one."""
+    told = {(found.kind, found.name) for found in around.dependents if found.kind != "publication"}
+    for found in around.replication:
+        if found.kind == "subscription":
+            does = "writes what was written elsewhere; no trigger of a frozen table stops that"
+        else:
+            does = "would send on what the move writes, to tables that nobody has moved"
+        if (found.kind, found.name) not in told:
+            yield Blocker(
+                code="replication",
+                message=f"The {found.kind} {_full_name(found)} {does}.",
+                remedy=_remedy(found),
+            )
 
 
 def _rule(found: Dependent) -> Blocker:

@@ -64,12 +64,15 @@ class Trigger:
 class Surroundings:
     """What stands around the tables: what is in the way of the move, and what notices it.
 
+    replication: publications of target and referencing tables, subscriptions to any; `table` may be a list of them.
+
     sequences: of the target's defaults, those that we may not use. disk_free: bytes, None where it cannot be told.
     unique_indexes: of the target, beyond its key. event_triggers: name and event.
     readers: roles that may read the target but not the source. Names are quoted, except those of roles.
     """
 
     dependents: tuple[Dependent, ...] = ()
+    replication: tuple[Dependent, ...] = ()
     rules: tuple[Dependent, ...] = ()
     prepared: tuple[Prepared, ...] = ()
     shadows: tuple[Shadow, ...] = ()
