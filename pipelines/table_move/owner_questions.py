@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 
 from psycopg2 import extensions
 
@@ -79,6 +80,35 @@ def unknown_assigned(cursor: extensions.cursor, located: Located, question: Ques
         )
         for key, owner, unknown_row in census.unknown_in_owners_file(cursor, names, question)
     ]
+
+
+def other_owner(
+    cursor: extensions.cursor, located: Located, question: Question, row: MoveRow, *, given: str | None
+) -> list[Blocker]:
+    """Decided owners are never ranked again: what would have to be is refused, not passed over.
+
+    given: the default owner as this call names it, or None.
+    """
+    if question.default_owner is None and question.assigned is None:
+        return []
+    asked = census.decided_otherwise(cursor, located.names, question, default_was_given=given is not None)
+    return [_decided(located, part, found, given=given, row=row) for part, found in asked.items()]
+
+
+def _decided(located: Located, part: str, found: census.Decided, *, given: str | None, row: MoveRow) -> Blocker:
+    move, schema = located.names.move, located.names.schema
+    command = f"python -m pipelines.{move.name} rollback" + ("" if schema == "public" else f" --schema {quote(schema)}")
+    if part == "default":
+        option, before = f"--default-business {given}", f"with --default-business {row.default_owner}, or without it"
+    else:
+        option, before = "The file of --owners", "with the file of the earlier run, or without one"
+    rows = "1 row" if found.rows == 1 else f"{found.rows:,} rows"
+    shown = ", ".join(f"{key!r} to {owner}" for key, owner in found.examples)
+    return Blocker(
+        code="owner_is_decided",
+        message=f"{option} would give {rows} to another owner than an earlier run has: it gave {shown}.",
+        remedy=f"Go on {before}; or take the move back first ({command}), then run it with the new owners.",
+    )
 
 
 def _without_tenants(move: Move, option: str) -> UsageProblem:

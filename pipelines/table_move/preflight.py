@@ -16,7 +16,13 @@ from pipelines.table_move.database.rewire import late_references
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, Blocker
 from pipelines.table_move.obstacles import obstacles
-from pipelines.table_move.owner_questions import default_owner, missing_owner, owners_file, unknown_assigned
+from pipelines.table_move.owner_questions import (
+    default_owner,
+    missing_owner,
+    other_owner,
+    owners_file,
+    unknown_assigned,
+)
 from pipelines.table_move.pure import estimate
 from pipelines.table_move.pure.warnings import about_references, about_rows, warnings
 from pipelines.table_move.records import MoveRow, RunRow, state_of
@@ -105,6 +111,8 @@ def make_plan(database: Database, move: Move, settings: Settings, *, default_bus
         )
         if assigned is not None:
             problems += unknown_assigned(cursor, plan.located, question)
+        if plan.has_begun and not problems:
+            problems += other_owner(cursor, plan.located, question, plan.row, given=default_business)
         plan = replace(plan, blockers=tuple(problems), default_owner=owner, assigned=assigned)
         return _resumed(cursor, plan) if plan.has_begun else _predicted(cursor, plan, question, settings)
 

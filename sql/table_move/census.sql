@@ -98,6 +98,28 @@ LEFT JOIN {source} s ON s.{source_key}::text COLLATE "C" = a.source_id
 LEFT JOIN {owners} o ON o.{owners_key} = a.owner_id
 WHERE s.{source_key} IS NULL OR o.{owners_key} IS NULL ORDER BY 3, 1 LIMIT 5;
 
+-- name: decided
+-- Rows with an owner that is decided for good: those that met another row under their id are decided anew, and so are
+-- those whose owner is gone.
+SELECT m.source_id, m.owner_id, m.owner_rule FROM pipelines.id_map m JOIN {owners} o ON o.{owners_key} = m.owner_id
+WHERE m.move = {move} AND m.owner_rule <> 'copy' AND NOT (m.disposition = 'conflict' AND NOT m.loaded)
+
+-- name: decided_otherwise
+-- Decided rows that the default owner, or the file of owners, of this call would have given to somebody else: how many
+-- there are, and the owner and the keys of a few.
+SELECT count(*) OVER (), d.source_id, d.owner_id::text FROM ({decided}) d WHERE {otherwise} ORDER BY 2 LIMIT 5;
+
+-- name: not_the_default
+-- A row of the default owner, which is another one now.
+d.owner_rule = 'default' AND d.owner_id <> %(default_owner)s::uuid
+
+-- name: not_as_in_the_file
+-- A row that the file gives to somebody else, or that an earlier file gave away and this one does not name. Rows that
+-- stood in the target already come before the file.
+d.owner_rule <> 'present' AND CASE WHEN d.source_id IN (SELECT a.source_id FROM ({assigned}) a)
+    THEN (d.source_id, d.owner_id) NOT IN (SELECT a.source_id, a.owner_id FROM ({assigned}) a)
+    ELSE d.owner_rule = 'owners_file' END
+
 -- name: ambiguous_ids
 -- Source ids that are the same UUID in two spellings: a uuid column cannot tell which of them it means.
 SELECT p.source_id, s.{source_key}::text FROM ({spellings}) p

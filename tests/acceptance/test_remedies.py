@@ -111,3 +111,67 @@ def test_another_version_of_the_mapping_goes_on_with_nothing(application: Applic
     assert "code_version in pipelines.run" in remedy
     application.execute("UPDATE pipelines.move SET mapping = %s", (began,))
     assert move().code == 0
+
+
+def owners(file: Path, **named: str) -> tuple[str, str]:
+    lines = [f"{key},{owner}" for key, owner in named.items()]
+    file.write_text("\n".join(["source_id,business_id", *lines, ""]), encoding="utf-8")
+    return "--owners", str(file)
+
+
+A, B = (f"00000000-0000-0000-0000-00000000000{number}" for number in (1, 2))
+FIRST = ("--default-business", "Business 1")
+SECOND = ("--default-business", "Business 2")
+# What an earlier run was given, what a later one is given; who is named where it makes a difference, else nobody.
+OTHERWISE = {
+    "another default": (FIRST, {}, SECOND, {}, [("alone", A)]),
+    "the same default by its id": (FIRST, {}, ("--default-business", A), {}, []),
+    "no default any more": (FIRST, {}, (), {}, []),
+    "another default of no row": (FIRST, {"alone": B}, SECOND, {}, []),
+    "the other owner by a file": (FIRST, {}, (), {"alone": B}, [("alone", A)]),
+    "the same owner by a file": (FIRST, {}, (), {"alone": A}, []),
+    "another file": ((), {"alone": A}, (), {"alone": B}, [("alone", A)]),
+    "a file that names the row no more": ((), {"alone": A}, (), {"a": A}, [("alone", A)]),
+    "a file against the references": (FIRST, {}, (), {"a": B}, [("a", A)]),
+    "a file that names a copy": (FIRST, {}, (), {"shared": B}, [("shared", A)]),
+    "a file against a row that was there": (FIRST, {}, (), {U1: B}, []),
+    "no file any more": ((), {"alone": B}, (), {}, []),
+}
+
+
+@pytest.mark.parametrize("until", [("--until", "copy"), ("--until", "verify"), ()], ids=["copied", "checked", "done"])
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_owners_that_are_decided_are_not_passed_over(
+    application: Application, move, tmp_path: Path, case: str, until: tuple[str, ...]
+) -> None:
+    first, first_file, second, second_file, named = OTHERWISE[case]
+    application.template("alone")
+    application.template("shared")
+    application.template(U1, "there", template_name="n", template_type="t")
+    for number, business in ((5, A), (6, A), (7, B)):
+        application.stage(number, business, "shared")
+    application.execute(
+        "INSERT INTO templates (template_id, business_id, template_name, template_type, content)"
+        " VALUES (%s, %s, 'n', 't', 'there')",
+        (U1, A),
+    )
+    given = owners(tmp_path / "first.csv", **first_file) if first_file else ()
+    assert move(*first, *given, *until).code == 0
+    before = application.rows("SELECT source_id, owner_id, owner_rule FROM pipelines.id_map ORDER BY 1, 2")
+    again = (*second, *(owners(tmp_path / "second.csv", **second_file) if second_file else ()))
+    if not named:
+        assert move(*again).code == 0
+        assert application.rows("SELECT source_id, owner_id, owner_rule FROM pipelines.id_map ORDER BY 1, 2") == before
+        return
+    answer = move(*again)
+    (blocker,) = answer.json["blockers"]
+    assert (answer.code, blocker["code"]) == (3, "owner_is_decided")
+    for key, owner in named:
+        assert f"{key!r} to {owner}" in blocker["message"]
+    assert "would give 1 row to another owner" in blocker["message"]
+    assert move(*first).code == 0, "the first way on"
+    rollback = shlex.split(re.search(r"\(python -m pipelines\.templates (.*?)\)", blocker["remedy"])[1])
+    assert run_here(*rollback, "--report-dir", str(tmp_path), DATABASE_URL=application.url).code == 0, "the second"
+    default = () if "--default-business" in again else FIRST
+    assert move(*again, *default).code == 0
+    assert not set(named) & set(application.rows("SELECT source_id, owner_id FROM pipelines.id_map"))

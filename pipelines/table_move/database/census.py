@@ -86,6 +86,32 @@ def unknown_in_owners_file(cursor: extensions.cursor, names: Names, question: Qu
     return cursor.fetchall()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """Rows whose owner is decided, and not as this call says: how many, and a few of them with their owners."""
+
+    rows: int
+    examples: tuple[tuple[str, str], ...]
+
+
+def decided_otherwise(
+    cursor: extensions.cursor, names: Names, question: Question, *, default_was_given: bool
+) -> dict[str, Decided]:
+    """By the part of this call that would have decided otherwise: `default` or `file`."""
+    conditions = {}
+    if default_was_given:
+        conditions["default"] = names.query("census.not_the_default")
+    if question.assigned is not None:
+        conditions["file"] = names.query("census.not_as_in_the_file", assigned=question.assigned_in(names))
+    found = {}
+    for part, otherwise in conditions.items():
+        asked = names.query("census.decided_otherwise", decided=names.query("census.decided"), otherwise=otherwise)
+        cursor.execute(asked, {"default_owner": question.default_owner})
+        if rows := cursor.fetchall():
+            found[part] = Decided(rows=rows[0][0], examples=tuple((key, owner) for _, key, owner in rows))
+    return found
+
+
 def ambiguous_ids(cursor: extensions.cursor, names: Names) -> list[tuple[str, str]]:
     """Pairs of source ids that a uuid column cannot tell apart."""
     if not names.matched_by_value:
