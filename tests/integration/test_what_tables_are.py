@@ -6,9 +6,10 @@ from __future__ import annotations
 import pytest
 
 from pipelines.table_move.database import cutover
-from pipelines.table_move.database.locking import locking
+from pipelines.table_move.database.unchanged import require_unchanged
 from pipelines.table_move.errors import Blocked, GateClosed
 from pipelines.table_move.outcome import noted
+from pipelines.table_move.phases import Phases
 from tests import oracle
 from tests.application import Application
 
@@ -280,10 +281,13 @@ def test_our_own_changes_are_none(filled: Application, begin) -> None:
     going.copy()
     going.verify()
     going.switch()
-    with locking(going.attempt) as cursor:
-        cursor.execute("SELECT count(*) FROM pg_trigger WHERE tgname = 'pipelines_frozen'")
-        assert cursor.fetchone() == (1,)
-        cutover.require_unchanged(cursor, going.attempt)
+    assert filled.value("SELECT count(*) FROM pg_trigger WHERE tgname = 'pipelines_frozen'") == 1
+    assert filled.value("SELECT count(*) FROM pg_constraint WHERE conname = 'follows'") == 0
+    is_unchanged(going)
     going.retire()
-    with locking(going.attempt) as cursor:
-        cutover.require_unchanged(cursor, going.attempt)
+    is_unchanged(going)
+
+
+def is_unchanged(going: Phases) -> None:
+    with going.attempt.database.reading() as cursor:
+        require_unchanged(cursor, going.attempt)
