@@ -14,7 +14,10 @@ DECLARE
     home        CONSTANT text := (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                                   WHERE c.oid = to_regclass('stages'));
     accept_loss CONSTANT boolean := coalesce(nullif(current_setting('pipelines.accept_loss', true), ''), 'off')::boolean;
-    patience    CONSTANT text := coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms');
+    -- In milliseconds: over before the server looks for a deadlock, so that nobody else ends for our sake.
+    patience    CONSTANT text := greatest(1000::numeric * extract(epoch FROM least(
+                             coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms')::interval,
+                             current_setting('deadlock_timeout')::interval / 2::float8)), 1::numeric)::int::text;
     of_table    text;
     deleted     bigint;
 BEGIN

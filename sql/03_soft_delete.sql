@@ -38,9 +38,10 @@ BEGIN
             USING HINT = 'Name the application''s schema: PGOPTIONS=''-c search_path=NAME'', or --schema NAME';
     END IF;
     PERFORM set_config('search_path', format('%I, pg_temp', home), false);
-    IF current_setting('lock_timeout') = '0' THEN
-        PERFORM set_config('lock_timeout', '500ms', false);
-    END IF;
+    -- In milliseconds: over before the server looks for a deadlock, so that nobody else ends for our sake.
+    PERFORM set_config('lock_timeout', greatest(1000::numeric * extract(epoch FROM least(
+        coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms')::interval,
+        current_setting('deadlock_timeout')::interval / 2::float8)), 1::numeric)::int::text, false);
 END
 $settings$;
 

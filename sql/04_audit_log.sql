@@ -32,7 +32,10 @@ DECLARE
     settings_before CONSTANT jsonb := (SELECT jsonb_object_agg(name, current_setting(name)) FROM pg_catalog.unnest(
                                        ARRAY['search_path', 'lock_timeout', 'client_min_messages']) AS name);
     its_comment     CONSTANT text := 'audit log, version 1';
-    patience        CONSTANT text := coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms');
+    -- In milliseconds: over before the server looks for a deadlock, so that nobody else ends for our sake.
+    patience    CONSTANT text := greatest(1000::numeric * extract(epoch FROM least(
+                             coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms')::interval,
+                             current_setting('deadlock_timeout')::interval / 2::float8)), 1::numeric)::int::text;
     of_table        text;
     its_key         text;
 BEGIN

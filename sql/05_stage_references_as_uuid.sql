@@ -55,7 +55,9 @@ BEGIN
             USING ERRCODE = 'object_in_use', HINT = 'Wait for it: python -m pipelines.templates status says where it stands.';
     END IF;
     PERFORM set_config('search_path', quote_ident(home), false), set_config('pipelines.move_at_work', this_move, false),
-            set_config('pipelines.lock_timeout', coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms'), false);
+            set_config('pipelines.lock_timeout', greatest(1000::numeric * extract(epoch FROM least(
+                coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms')::interval,
+                current_setting('deadlock_timeout')::interval / 2::float8)), 1::numeric)::int::text, false);
 END
 $settings$;
 

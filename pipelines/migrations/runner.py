@@ -14,8 +14,10 @@ from pipelines.migrations.backend import AT_WORK, Backend
 from pipelines.migrations.files import Migration, way_back
 from pipelines.migrations.history import Line, State
 from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.in_the_way import LET_THEM, in_the_way_of_files
 from pipelines.table_move.database.lock import exclusive
-from pipelines.table_move.errors import AnotherRunActive, Blocked, UsageProblem
+from pipelines.table_move.database.patience import REFUSED, again
+from pipelines.table_move.errors import AnotherRunActive, Blocked, NotInTime, UsageProblem
 
 LOCK = "migrations"  # the advisory lock of all that apply numbered files
 
@@ -52,7 +54,7 @@ def up(
             if backend.is_applied(_yoyo(migration)):  # psql has taken it back
                 backend.unmark_migrations([_yoyo(migration)])
             with _told(migration, "applied", notices, say):
-                backend.apply_one(_yoyo(migration))
+                _patiently(database, migration, lambda migration=migration: backend.apply_one(_yoyo(migration)))
             history.note(backend.cursor(), migration)
         return [migration.name for migration in wanted]
 
@@ -79,7 +81,7 @@ def down(
         for migration in wanted:
             say(f"{migration.name}, back …")
             with _told(migration, "taken back", notices, say):
-                backend.rollback_one(_yoyo(migration))
+                _patiently(database, migration, lambda migration=migration: backend.rollback_one(_yoyo(migration)))
             history.forget(backend.cursor(), migration)
         return [migration.name for migration in wanted]
 
@@ -175,6 +177,19 @@ def _told(migration: Migration, done: str, notices: list[str], say: Say) -> Iter
     finally:
         for text in notices:
             say(f"  {text}")
+
+
+def _patiently(database: Database, migration: Migration, work: Callable[[], None]) -> None:
+    """Again until `lock_timeout` is over: each single wait ends before the server looks for a deadlock."""
+    try:
+        again(work, seconds=database.lock_timeout)
+    except REFUSED as problem:
+        raise NotInTime(
+            f"The locks for {migration.name} were not to be had within {database.lock_timeout:g} s"
+            f"{in_the_way_of_files(database)}.",
+            untouched=_kept(migration),
+            next_step=LET_THEM.format("--lock-timeout"),
+        ) from problem
 
 
 def _kept(migration: Migration) -> str:

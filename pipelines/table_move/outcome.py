@@ -16,6 +16,7 @@ from pipelines.table_move.database import journal, run_journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.locking import KEPT, told_who_was_in_the_way
 from pipelines.table_move.database.patience import BRIEFLY, again
 from pipelines.table_move.database.refusals import told_by_sqlstate
 from pipelines.table_move.database.unchanged import require_unchanged
@@ -172,7 +173,7 @@ def idle(
 def noted(going: Going) -> Iterator[None]:
     """However the work in it ends, the attempt's row in the journal says so."""
     try:
-        with told_by_sqlstate(), _unless_overtaken(going):
+        with told_by_sqlstate(), told_who_was_in_the_way(going.attempt, untouched=KEPT), _unless_overtaken(going):
             yield
     except ReportNotWritten:
         raise  # how the attempt ended stands in the journal already

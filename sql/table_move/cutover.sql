@@ -42,6 +42,18 @@ FROM pipelines.foreign_key k WHERE k.move = {move} ORDER BY k.table_name, k.cons
 DELETE FROM pipelines.foreign_key
 WHERE move = {move} AND table_name = %(table_name)s AND constraint_name = %(constraint_name)s;
 
+-- name: tables_of
+-- The tables of these schemas.
+SELECT oid FROM pg_class
+WHERE relkind IN ('r', 'p') AND relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s));
+
+-- name: locked_altogether
+-- The tables of these schemas that somebody has locked altogether.
+SELECT DISTINCT c.oid FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+WHERE l.locktype = 'relation' AND l.granted AND l.mode = 'AccessExclusiveLock'
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND c.relkind IN ('r', 'p') AND c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s));
+
 -- name: blockers
 -- Who holds or awaits locks on these tables, other than ourselves.
 SELECT DISTINCT a.pid, coalesce(nullif(a.application_name, ''), '(no name)'), l.relation::regclass::text, l.mode,

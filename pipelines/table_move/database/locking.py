@@ -12,6 +12,7 @@ from psycopg2 import InterfaceError, OperationalError, errors, extensions, sql
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.commit import commit
 from pipelines.table_move.database.hold import ASLEEP
+from pipelines.table_move.database.in_the_way import LET_THEM, in_the_way
 from pipelines.table_move.database.patience import REFUSED, Result, again
 from pipelines.table_move.errors import NotInTime
 from pipelines.table_move.pure.facts import Server
@@ -48,6 +49,7 @@ OLD_WORLD = "The transaction was rolled back: the old table serves reads and wri
 FROZEN = (
     "The transaction was rolled back: the new table is in charge; the old one stays in its place, frozen and readable."
 )
+KEPT = "What was committed stays; the open transaction was rolled back."
 RETIRED = "The transaction was rolled back: the new table is in charge; the retired table is kept, frozen and readable."
 
 
@@ -73,7 +75,7 @@ def told_who_was_in_the_way(attempt: Attempt, *, untouched: str = OLD_WORLD) -> 
         raise NotInTime(
             f"The locks were not to be had within {attempt.settings.lock_wait:g} s{_in_the_way(attempt)}.",
             untouched=untouched,
-            next_step="Let these sessions end, or give more time with --lock-wait, then run the same command again.",
+            next_step=LET_THEM.format("--lock-wait"),
         ) from problem
     except TooLong as problem:
         raise NotInTime(
@@ -86,13 +88,8 @@ def told_who_was_in_the_way(attempt: Attempt, *, untouched: str = OLD_WORLD) -> 
 
 def _in_the_way(attempt: Attempt) -> str:
     facts = attempt.located.facts
-    oids = [table.oid for table in (facts.source, facts.target, *facts.references.values()) if table is not None]
-    with attempt.database.reading() as cursor:
-        cursor.execute(
-            attempt.names.query("cutover.blockers"), {"oids": oids, "ourselves": attempt.database.application_name}
-        )
-        found = [f"pid {pid} ({who}) holds {mode} on {table} for {age} s" for pid, who, table, mode, age in cursor]
-    return ": " + "; ".join(found) if found else ""
+    tables = (facts.source, facts.target, *facts.references.values())
+    return in_the_way(attempt.database, [table.oid for table in tables if table is not None])
 
 
 @contextmanager

@@ -9,6 +9,8 @@ import tenacity
 from psycopg2 import errors
 
 from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.in_the_way import LET_THEM, in_the_way_of_readers
+from pipelines.table_move.errors import NotInTime
 
 # The transaction is gone and nothing was changed. An overrun pause is not among them: it would make writers wait once
 # more for the same end.
@@ -32,5 +34,12 @@ def again(once: Callable[[], Result], *, seconds: float, refused: Callable[[int]
 
 
 def look_patiently(database: Database, look: Callable[[], Result]) -> Result:
-    """What only reads, where somebody keeps readers out for a while. Raises LockNotAvailable after `lock_wait`."""
-    return again(look, seconds=database.lock_wait)
+    """What only reads, where somebody keeps readers out for a while. Raises NotInTime after `lock_wait`."""
+    try:
+        return again(look, seconds=database.lock_wait)
+    except REFUSED as problem:
+        raise NotInTime(
+            f"Tables could not be read within {database.lock_wait:g} s{in_the_way_of_readers(database)}.",
+            untouched="Nothing was written.",
+            next_step=LET_THEM.format("PIPELINES_LOCK_WAIT"),
+        ) from problem

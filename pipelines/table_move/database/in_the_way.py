@@ -1,0 +1,34 @@
+"""Who holds what we did not get: for the one who reads that a lock was not to be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.queries import query
+
+LET_THEM = "Let these sessions end, or give more time with {}, then run the same command again."
+
+
+def in_the_way(database: Database, oids: Iterable[int]) -> str:
+    """`: pid … holds …` for the holders of locks on these tables; empty where nobody holds one any more."""
+    with database.reading() as cursor:
+        cursor.execute(query("cutover.blockers"), {"oids": list(oids), "ourselves": database.application_name})
+        found = [f"pid {pid} ({who}) holds {mode} on {table} for {age} s" for pid, who, table, mode, age in cursor]
+    return ": " + "; ".join(found) if found else ""
+
+
+def in_the_way_of_files(database: Database) -> str:
+    """The same for whoever holds locks on any table of the application's."""
+    with database.reading() as cursor:
+        cursor.execute(query("cutover.tables_of"), {"schemas": [database.schema]})
+        oids = [oid for (oid,) in cursor]
+    return in_the_way(database, oids)
+
+
+def in_the_way_of_readers(database: Database) -> str:
+    """The same for whoever keeps even readers out of a table of the application's or of the journal's."""
+    with database.reading() as cursor:
+        cursor.execute(query("cutover.locked_altogether"), {"schemas": [database.schema, "pipelines"]})
+        oids = [oid for (oid,) in cursor]
+    return in_the_way(database, oids)
