@@ -185,8 +185,7 @@ def _patiently(database: Database, migration: Migration, work: Callable[[], None
         again(work, seconds=database.lock_timeout)
     except REFUSED as problem:
         raise NotInTime(
-            f"The locks for {migration.name} were not to be had within {database.lock_timeout:g} s"
-            f"{in_the_way_of_files(database)}.",
+            f"The locks for {migration.name} were not to be had in time{in_the_way_of_files(database)}.",
             untouched=_kept(migration),
             next_step=LET_THEM.format("--lock-timeout"),
         ) from problem
