@@ -84,7 +84,7 @@ WITH gone AS (
     RETURNING m.target_id, m.loaded, m.source_id
 ), touched AS (
     INSERT INTO pipelines.touched (move, source_id) SELECT DISTINCT {move}, source_id FROM gone ON CONFLICT DO NOTHING
-) DELETE FROM {target} t USING gone WHERE gone.loaded AND t.{target_key} = gone.target_id;
+) SELECT target_id::text FROM gone WHERE loaded;
 
 -- name: drop_rejected_orphans
 -- Rejects whose source row is gone.

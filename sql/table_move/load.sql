@@ -13,10 +13,6 @@ ON COMMIT DROP;
 -- Into that table.
 COPY pg_temp.staged_rejected (source_id, owner_id, owner_rule, reason, detail) FROM STDIN (FORMAT csv)
 
--- name: insert_new
--- The fast way into the target.
-INSERT INTO {target} ({written}) SELECT {staged} FROM pg_temp.staged st;
-
 -- name: map_new
 -- The fast way into the map.
 INSERT INTO pipelines.id_map (source_id, owner_id, owner_rule, target_id, source_hash, target_hash, move, disposition, run_id)
@@ -47,24 +43,16 @@ WITH gone AS (
         WHERE u.move = {move} AND u.source_id = ANY (%(source_ids)s)
         AND u.owner_rule <> 'copy' AND u.disposition = 'conflict' AND NOT u.loaded)
     RETURNING m.target_id, m.loaded, m.target_hash
-) DELETE FROM {target} t USING gone
-WHERE gone.loaded AND t.{target_key} = gone.target_id AND {target_hash} = gone.target_hash;
+) SELECT t.{target_key}::text FROM gone JOIN {target} t ON t.{target_key} = gone.target_id
+WHERE gone.loaded AND {target_hash} = gone.target_hash FOR UPDATE OF t;
 
--- name: insert_missing
--- Target rows that are not there yet.
-WITH inserted AS (
-    INSERT INTO {target} ({written})
-    SELECT {staged} FROM pg_temp.staged st
-    WHERE NOT EXISTS (SELECT FROM {target} t WHERE t.{target_key} = st.target_id)
-    ON CONFLICT ({target_key}) DO NOTHING RETURNING {target_key} AS target_id
-) INSERT INTO pg_temp.loaded SELECT target_id FROM inserted;
-
--- name: update_changed
--- Rows of ours whose source changed since; a row that somebody edited meanwhile is left as it is.
-UPDATE {target} t SET {target_assignments} FROM pg_temp.staged st
+-- name: changed
+-- Rows of ours whose source changed since, to be updated; a row that somebody edited meanwhile is left as it is.
+SELECT t.{target_key}::text FROM pg_temp.staged st
 JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = st.source_id AND m.owner_id = st.owner_id
-WHERE t.{target_key} = st.target_id AND m.target_id = st.target_id AND m.loaded AND {owner_of_t} = m.owner_id
-  AND m.target_hash <> st.target_hash AND {target_hash} = m.target_hash;
+JOIN {target} t ON t.{target_key} = st.target_id
+WHERE m.target_id = st.target_id AND m.loaded AND {owner_of_t} = m.owner_id
+  AND m.target_hash <> st.target_hash AND {target_hash} = m.target_hash FOR NO KEY UPDATE OF t;
 
 -- name: map_staged
 -- The map as it is now: equal rows are inserted (ours), already_present or adopted (not ours); anything else is a
@@ -102,4 +90,4 @@ DELETE FROM pipelines.rejected r WHERE r.move = {move} AND r.source_id = ANY (%(
 WITH gone AS (
     DELETE FROM pipelines.id_map m WHERE m.move = {move} AND m.source_id = ANY (%(source_ids)s)
     RETURNING m.target_id, m.loaded
-) DELETE FROM {target} t USING gone WHERE gone.loaded AND t.{target_key} = gone.target_id;
+) SELECT target_id::text FROM gone WHERE loaded;

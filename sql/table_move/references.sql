@@ -107,17 +107,6 @@ DELETE FROM pipelines.kept_reference c WHERE c.move = {move} AND ({v_in_question
 -- The newest change so far: what comes after it belongs to this transaction.
 SELECT coalesce(max(change_id), 0) FROM pipelines.reference_change WHERE move = {move};
 
--- name: apply_changes
--- All columns of a row in one update, which skips rows that somebody changed meanwhile. Returns for how many rows there
--- was a plan, how many were changed, and how many of these do not hold what was planned.
-WITH n AS MATERIALIZED (
-    SELECT c.row_key, {planned} FROM pipelines.reference_change c
-    WHERE c.move = {move} AND c.change_id > %(mark)s AND c.table_name = {table_name} GROUP BY c.row_key
-), changed AS (
-    UPDATE {table} r SET {assignments} FROM n WHERE r.{key}::text = n.row_key AND {untouched}
-    RETURNING {as_planned} AS as_planned
-) SELECT (SELECT count(*) FROM n), count(*), count(*) FILTER (WHERE as_planned IS NOT TRUE) FROM changed;
-
 -- name: forget_overtaken
 -- Changes of rows that were deleted or changed by somebody else before their turn came.
 DELETE FROM pipelines.reference_change c

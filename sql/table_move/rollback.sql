@@ -70,12 +70,6 @@ SELECT count(*) FROM (
     FOR NO KEY UPDATE NOWAIT
 ) locked;
 
--- name: apply_back
--- All columns of a row in one update.
-UPDATE {table} r SET {assignments} FROM (
-    SELECT b.row_key, {old_values} FROM pg_temp.back b WHERE b.table_name = {table_name} GROUP BY b.row_key
-) n WHERE r.{key}::text = n.row_key;
-
 -- name: unapplied
 -- A plain count on the result: references that do not hold their old value.
 SELECT count(*) FROM pg_temp.back b
@@ -157,18 +151,10 @@ CREATE TEMP TABLE edit (source_id text COLLATE "C", {columns}) ON COMMIT DROP;
 -- One of them.
 INSERT INTO pg_temp.edit VALUES ({values});
 
--- name: apply_edits
--- The old rows take them, only in the columns that were edited.
-UPDATE {source} s SET {assignments} FROM pg_temp.edit e WHERE s.{source_key}::text COLLATE "C" = e.source_id;
-
 -- name: merged
 -- What was carried back counts as unchanged from here.
 UPDATE pipelines.id_map m SET target_hash = {target_hash} FROM {target} t
 WHERE m.move = {move} AND m.owner_rule <> 'copy' AND m.source_id = ANY (%(source_ids)s) AND t.{target_key} = m.target_id;
-
--- name: delete_old
--- Old rows whose deletion in the target is carried back.
-DELETE FROM {source} s WHERE s.{source_key}::text COLLATE "C" = ANY (%(source_ids)s);
 
 -- name: next_rows
 -- The end of the next batch of the map, in the order of its index.
@@ -178,16 +164,12 @@ SELECT target_id::text FROM (
 ) b ORDER BY b.target_id DESC LIMIT 1;
 
 -- name: removable_rows
--- Rows of a batch that this move inserted, that are as they were, and that nothing refers to.
+-- Rows of a batch that this move inserted, that are as they were, and that nothing refers to, to be deleted. Whoever edits
+-- one just now keeps it.
 SELECT m.target_id::text FROM pipelines.id_map m JOIN {target} t ON t.{target_key} = m.target_id
 WHERE m.move = {move} AND m.loaded AND (%(after)s IS NULL OR m.target_id > %(after)s::uuid) AND m.target_id <= %(last)s::uuid
-  AND {target_hash} = m.target_hash AND {owner_of_t} = m.owner_id AND NOT ({filled}) AND NOT ({referred});
-
--- name: remove
--- They go. Whoever edits one just now keeps it.
-DELETE FROM {target} t USING pipelines.id_map m
-WHERE m.move = {move} AND m.loaded AND m.target_id = t.{target_key} AND m.target_id = ANY (%(target_ids)s::uuid[])
-  AND {target_hash} = m.target_hash AND {owner_of_t} = m.owner_id AND NOT ({filled});
+  AND {target_hash} = m.target_hash AND {owner_of_t} = m.owner_id AND NOT ({filled}) AND NOT ({referred})
+FOR UPDATE OF t;
 
 -- name: begin_anew
 -- A move that was taken back begins again, with the tables that are there now.

@@ -12,9 +12,11 @@ from psycopg2 import sql
 
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.claims import build_claims
-from pipelines.table_move.database.connect import Session, as_application
+from pipelines.table_move.database.connect import Session
 from pipelines.table_move.database.copy import map_batch, read, settle
 from pipelines.table_move.database.extract import at_places
+from pipelines.table_move.database.hold import Hold
+from pipelines.table_move.database.load import delete
 from pipelines.table_move.database.locking import persist, told_who_was_in_the_way
 from pipelines.table_move.database.turns import Turns
 from pipelines.table_move.database.workers import in_parallel
@@ -77,9 +79,8 @@ def _drop_orphans(attempt: Attempt) -> int:
     names = attempt.names
     with attempt.database.writing() as cursor:
         attempt.hold_fence(cursor)
-        as_application(cursor, names.schema)
         cursor.execute(names.query("catchup.drop_orphans"))
-        removed = cursor.rowcount
+        removed = delete(Hold(cursor, None), names, cursor.fetchall())
         cursor.execute(names.query("catchup.drop_rejected_orphans"))
         cursor.execute(names.query("catchup.promote"))
     return removed

@@ -19,8 +19,9 @@ from pipelines.table_move.pure.server_blockers import version_blocker
 # Nothing of the application's can stand before pg_catalog, row security raises instead of hiding rows, and text
 # comes and goes as UTF-8, whatever the role, the database or the environment say. Values of every type travel as text,
 # in the one form that reads back as the same value.
+PATH = "pg_catalog, pg_temp"
 _PINS = (
-    "SET search_path = pg_catalog, pg_temp",
+    f"SET search_path = {PATH}",
     "SET row_security = off",
     "SET client_encoding = 'UTF8'",
     "SET statement_timeout = 0",
@@ -196,10 +197,16 @@ def _wait_for_another_run(session: Session, seconds: float) -> None:
         cursor.execute("SELECT set_config('lock_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",))
 
 
-def as_application(cursor: extensions.cursor, schema: str) -> None:
-    """For the rest of the transaction, let the application's own triggers find what they name without a schema.
+@contextmanager
+def as_application(cursor: extensions.cursor, schema: str) -> Iterator[None]:
+    """For a statement of `sql/table_move/application.sql`, let the application's triggers find what they name without a
+    schema. An operator or a function that somebody has made there would win over that of pg_catalog where it fits the
+    types better, and run with our rights: what is decided is decided outside, under the session's own path.
 
     Deferred constraints speak up at their statement, not at the commit, where it would be too late to tell which row.
     """
-    cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    cursor.execute(sql.SQL("SET LOCAL search_path = pg_catalog, {}, pg_temp").format(sql.Identifier(schema)))
+    with cursor.connection.cursor() as beside:  # what the statement returned is still to be read
+        path = sql.SQL("SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL search_path = pg_catalog, {}, pg_temp")
+        beside.execute(path.format(sql.Identifier(schema)))
+        yield
+        beside.execute(f"SET search_path = {PATH}")  # not LOCAL: a trigger may have set it for the session

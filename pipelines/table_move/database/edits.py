@@ -26,7 +26,6 @@ def read_edits(cursor: extensions.cursor, attempt: Attempt, source_ids: Sequence
 def merge_back(cursor: extensions.cursor, attempt: Attempt, source_ids: Sequence[str]) -> tuple[int, list[str]]:
     """Write edits into the old rows. Returns how many went back whole, and the target ids of those that the database
     refused."""
-    as_application(cursor, attempt.names.schema)
     merged, refused = 0, []
     for at in range(0, len(source_ids), _ROWS):
         edits = [edit for edit in _batch(cursor, attempt, list(source_ids[at : at + _ROWS])) if edit.values]
@@ -104,7 +103,8 @@ def _write(cursor: extensions.cursor, attempt: Attempt, edits: list[Edit]) -> No
         )
         for pair, name in zip(pairs, columns, strict=True)
     )
-    cursor.execute(names.query("rollback.apply_edits", assignments=assignments))
+    with as_application(cursor, names.schema):
+        cursor.execute(names.query("application.apply_edits", assignments=assignments))
     whole = [edit.source_id for edit in edits if edit.fits]
     cursor.execute(names.query("rollback.merged"), {"source_ids": whole})
     cursor.execute("DROP TABLE pg_temp.edit")

@@ -101,9 +101,9 @@ def _with_refused(found: tuple[Loss, ...], refused: list[str]) -> tuple[Loss, ..
 def _delete_old(cursor: extensions.cursor, attempt: Attempt, source_ids: tuple[str, ...]) -> int:
     if not source_ids:
         return 0
-    as_application(cursor, attempt.names.schema)
-    cursor.execute(attempt.names.query("rollback.delete_old"), {"source_ids": list(source_ids)})
-    return cursor.rowcount
+    with as_application(cursor, attempt.names.schema):
+        cursor.execute(attempt.names.query("application.delete_old"), {"source_ids": list(source_ids)})
+        return cursor.rowcount
 
 
 def end_freeze(attempt: Attempt) -> None:

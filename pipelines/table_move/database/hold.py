@@ -36,17 +36,21 @@ class Hold:
             return
         self._ends = self._ends or time.monotonic() + self._seconds
         left = max(self._ends - time.monotonic(), 0.001)
-        self.cursor.execute(_BOUND, (f"{left * 1000:.0f}",))
+        self._bound(left)
         try:
             self.cursor.execute(statement, values)
         except errors.QueryCanceled as problem:
             if time.monotonic() >= self._ends:
                 raise TookTooLong from problem
             raise  # somebody else has cancelled it
-        self.cursor.execute(_BOUND, ("0",))
+        self._bound(0)
+
+    def _bound(self, seconds: float) -> None:
+        with self.cursor.connection.cursor() as beside:  # what the statement returned is still to be read
+            beside.execute(_BOUND, (f"{seconds * 1000:.0f}",))
 
 
-_BOUND = "SELECT set_config('statement_timeout', %s, true)"
+_BOUND = "SELECT pg_catalog.set_config('statement_timeout', %s, true)"
 
 
 def no_sleep(cursor: extensions.cursor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import pandas as pd
@@ -34,8 +34,8 @@ def stage(cursor: extensions.cursor, names: Names, rows: MappedRows) -> None:
 
 def insert(hold: Hold, names: Names, *, run_id: int) -> int:
     """Staged rows that are all new, and their map. Raises UniqueViolation or ForeignKeyViolation where they are not."""
-    as_application(hold.cursor, names.schema)
-    hold.execute(names.query("load.insert_new"))
+    with as_application(hold.cursor, names.schema):
+        hold.execute(names.query("application.insert_new"))
     written = hold.cursor.rowcount
     hold.cursor.execute(names.query("load.map_new"), {"run_id": run_id})
     hold.cursor.execute(names.query("load.reject"), {"run_id": run_id})
@@ -48,18 +48,37 @@ def merge(hold: Hold, names: Names, rows: MappedRows, *, run_id: int, keep_targe
     Raises what the database says of a row that it does not take.
     """
     cursor = hold.cursor
-    as_application(cursor, names.schema)
     cursor.execute(names.query("load.clear_rejected"), {"source_ids": rows.source_ids})
     hold.execute(names.query("load.reopen"), {"source_ids": rows.source_ids})
-    hold.execute(names.query("load.unload"), {"source_ids": rows.rejected["source_id"].unique().tolist()})
+    delete(hold, names, cursor.fetchall())
+    cursor.execute(names.query("load.unload"), {"source_ids": rows.rejected["source_id"].unique().tolist()})
+    delete(hold, names, cursor.fetchall())
     cursor.execute(names.query("load.stage_loaded"))
-    hold.execute(names.query("load.insert_missing"))
+    with as_application(cursor, names.schema):
+        hold.execute(names.query("application.insert_missing"))
     written = cursor.rowcount
-    hold.execute(names.query("load.update_changed"))
-    written += cursor.rowcount
+    hold.execute(names.query("load.changed"))
+    written += _update(hold, names, cursor.fetchall())
     cursor.execute(names.query("load.map_staged"), {"run_id": run_id, "keep_target": keep_target})
     cursor.execute(names.query("load.reject"), {"run_id": run_id})
     return written
+
+
+def delete(hold: Hold, names: Names, keys: Sequence[tuple[str]]) -> int:
+    """Target rows that have to go, by their keys. Returns how many went."""
+    if not keys:
+        return 0
+    with as_application(hold.cursor, names.schema):
+        hold.execute(names.query("application.delete"), {"target_ids": [key for (key,) in keys]})
+    return hold.cursor.rowcount
+
+
+def _update(hold: Hold, names: Names, keys: Sequence[tuple[str]]) -> int:
+    if not keys:
+        return 0
+    with as_application(hold.cursor, names.schema):
+        hold.execute(names.query("application.update_changed"), {"target_ids": [key for (key,) in keys]})
+    return hold.cursor.rowcount
 
 
 def rejected_by_database(rows: MappedRows, problem: Error) -> MappedRows:

@@ -31,11 +31,11 @@ def references_back(cursor: extensions.cursor, back: BackNames) -> int:
     changed = cursor.rowcount
     if changed:
         cursor.execute("ANALYZE pg_temp.back")
-        as_application(cursor, names.schema)
         for table in names.references:
             cursor.execute(back.query("rollback.lock_rows", **_table(back, table)))
         for table in names.references:
-            cursor.execute(back.query("rollback.apply_back", **_table(back, table)))
+            with as_application(cursor, names.schema):
+                cursor.execute(back.query("application.apply_back", **_table(back, table)))
         _prove(cursor, back)
     cursor.execute("DROP TABLE pg_temp.back")
     cursor.execute("SET LOCAL enable_nestloop = on")
@@ -63,9 +63,9 @@ def _table(back: BackNames, table: Referencing) -> dict[str, sql.Composable]:
             sql.SQL("{0} = coalesce(n.{0}, r.{0})").format(sql.Identifier(column)) for column in table.columns
         ),
         "old_values": sql.SQL(", ").join(
-            sql.SQL("(max(b.old_value) FILTER (WHERE b.column_name = {}))::{} AS {}").format(
-                sql.Literal(column), names.type_of(table, column), sql.Identifier(column)
-            )
+            sql.SQL(
+                "(pg_catalog.max(b.old_value) FILTER (WHERE b.column_name OPERATOR(pg_catalog.=) {}))::{} AS {}"
+            ).format(sql.Literal(column), names.type_of(table, column), sql.Identifier(column))
             for column in table.columns
         ),
     }

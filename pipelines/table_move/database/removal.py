@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.back_names import BackNames, back_names
-from pipelines.table_move.database.connect import as_application
 from pipelines.table_move.database.hold import Hold, TookTooLong
-from pipelines.table_move.database.load import REFUSED
+from pipelines.table_move.database.load import REFUSED, delete
 from pipelines.table_move.database.locking import ROWS, locking, persist
+from pipelines.table_move.database.names import Names
 from pipelines.table_move.database.patience import REFUSED as REFUSED_LOCKS
 from pipelines.table_move.status import Milestone
 
@@ -52,24 +52,22 @@ def _remove_batch(attempt: Attempt, back: BackNames, after: str | None, rows: in
             journal.reach(cursor, attempt.names.key, attempt.run_id, Milestone.ROLLED_BACK)
             return 0, None
         cursor.execute("SET LOCAL enable_nestloop = off")
-        cursor.execute(back.query("rollback.removable_rows"), {"after": after, "last": found[0]})
-        keys = [key for (key,) in cursor]
-        as_application(cursor, attempt.names.schema)
-        return _delete(Hold(cursor, attempt.held_for if rows > 1 else None), back, keys), found[0]
+        hold = Hold(cursor, attempt.held_for if rows > 1 else None)
+        hold.execute(back.query("rollback.removable_rows"), {"after": after, "last": found[0]})
+        return _delete(hold, attempt.names, cursor.fetchall()), found[0]
 
 
-def _delete(hold: Hold, back: BackNames, keys: Sequence[str]) -> int:
+def _delete(hold: Hold, names: Names, keys: Sequence[tuple[str]]) -> int:
     """Where the database refuses, in halves: a row that something still refers to stays."""
     if not keys:
         return 0
     cursor = hold.cursor
     cursor.execute("SAVEPOINT removal")
     try:
-        hold.execute(back.query("rollback.remove"), {"target_ids": list(keys)})
-        removed = cursor.rowcount
+        removed = delete(hold, names, keys)
     except REFUSED:
         cursor.execute("ROLLBACK TO SAVEPOINT removal")
         half = len(keys) // 2
-        return 0 if not half else _delete(hold, back, keys[:half]) + _delete(hold, back, keys[half:])
+        return 0 if not half else _delete(hold, names, keys[:half]) + _delete(hold, names, keys[half:])
     cursor.execute("RELEASE SAVEPOINT removal")
     return removed

@@ -87,10 +87,10 @@ def _plan(cursor: extensions.cursor, attempt: Attempt, *, in_question: sql.Compo
 def _change(cursor: extensions.cursor, attempt: Attempt, mark: dict[str, int]) -> int:
     names = attempt.names
     cursor.execute("SET LOCAL enable_nestloop = off")
-    as_application(cursor, names.schema)
     cursor.execute(_NO_WAIT)
     for table in names.references:
-        cursor.execute(names.query("references.apply_changes", **_table(names, table)), mark)
+        with as_application(cursor, names.schema):
+            cursor.execute(names.query("application.apply_changes", **_table(names, table)), mark)
         planned, changed, resisted = cursor.fetchone()
         if resisted:
             raise _not_right(f"{resisted} rows of {table.table} do not hold their new references after the update.")
@@ -138,11 +138,13 @@ def _table(names: Names, table: Referencing) -> dict[str, sql.Composable]:
         "table_name": sql.Literal(table.table),
         "key": sql.Identifier(table.key),
         "planned": each(
-            "(max(c.old_value) FILTER (WHERE c.column_name = {name}))::{type} AS {old_name},"
-            " (max(c.new_value) FILTER (WHERE c.column_name = {name}))::{type} AS {new_name}",
+            "(pg_catalog.max(c.old_value) FILTER (WHERE c.column_name OPERATOR(pg_catalog.=) {name}))::{type}"
+            " AS {old_name},"
+            " (pg_catalog.max(c.new_value) FILTER (WHERE c.column_name OPERATOR(pg_catalog.=) {name}))::{type}"
+            " AS {new_name}",
             ", ",
         ),
         "assignments": each("{column} = coalesce({new}, r.{column})", ", "),
-        "untouched": each("({new} IS NULL OR r.{column} = {old})", " AND "),
-        "as_planned": each("({new} IS NULL OR r.{column} = {new})", " AND "),
+        "untouched": each("({new} IS NULL OR r.{column} OPERATOR(pg_catalog.=) {old})", " AND "),
+        "as_planned": each("({new} IS NULL OR r.{column} OPERATOR(pg_catalog.=) {new})", " AND "),
     }
