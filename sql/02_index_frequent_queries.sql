@@ -49,4 +49,25 @@ CREATE TABLE IF NOT EXISTS pipelines_migrations.applied (
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     applied_by text NOT NULL DEFAULT session_user
 );
-INSERT INTO pipelines_migrations.applied (number, name) VALUES (2, '02_index_frequent_queries') ON CONFLICT DO NOTHING;
+-- Only what stands is recorded: without ON_ERROR_STOP psql goes on after an error, and IF NOT EXISTS looks at names alone.
+DO $proof$
+DECLARE
+    missing text;
+BEGIN
+    SELECT string_agg(w.name, ', ') INTO missing
+    FROM (VALUES ('idx_stages_stage_selection_template_id', 'stages', ARRAY['stage_selection_template_id']),
+                 ('idx_stages_data_extraction_template_id', 'stages', ARRAY['data_extraction_template_id']),
+                 ('idx_stages_response_generation_template_id', 'stages', ARRAY['response_generation_template_id']),
+                 ('idx_templates_business_id_template_type', 'templates', ARRAY['business_id', 'template_type'])
+    ) AS w (name, of_table, columns)
+    WHERE NOT EXISTS (
+        SELECT FROM pg_index i WHERE i.indexrelid = to_regclass(w.name) AND i.indrelid = to_regclass(w.of_table)
+        AND i.indisvalid AND i.indpred IS NULL
+        AND w.columns = ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indexrelid ORDER BY a.attnum));
+    IF missing IS NOT NULL THEN
+        RAISE EXCEPTION 'these indexes are not there, or are others than those of this file: %', missing
+            USING HINT = 'The error before this one says why, if there is one. Rename what has such a name, then run this again.';
+    END IF;
+    INSERT INTO pipelines_migrations.applied (number, name) VALUES (2, '02_index_frequent_queries') ON CONFLICT DO NOTHING;
+END
+$proof$;

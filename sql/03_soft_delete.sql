@@ -27,12 +27,24 @@
 
 SET client_min_messages = warning;
 
+-- Without ON_ERROR_STOP psql goes on after an error: then it finds no table in this path, and changes nothing.
+DO $path$
+BEGIN
+    IF current_setting('search_path') <> 'pg_temp' THEN
+        PERFORM set_config('pipelines.given_path', current_setting('search_path'), false);
+    END IF;
+    PERFORM set_config('search_path', 'pg_temp', false);
+END
+$path$;
+
 -- From here the names of this file are those of the schema in which stages is found, and each lock is awaited for a while.
 DO $settings$
 DECLARE
-    home CONSTANT text := (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                           WHERE c.oid = to_regclass('stages') AND to_regclass('templates') IS NOT NULL);
+    home text;
 BEGIN
+    PERFORM set_config('search_path', current_setting('pipelines.given_path'), true);
+    SELECT n.nspname INTO home FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = to_regclass('stages') AND to_regclass('templates') IS NOT NULL;
     IF home IS NULL THEN
         RAISE EXCEPTION 'there is no stages or no templates in the search_path'
             USING HINT = 'Name the application''s schema: PGOPTIONS=''-c search_path=NAME'', or --schema NAME';
@@ -177,4 +189,31 @@ CREATE TABLE IF NOT EXISTS pipelines_migrations.applied (
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     applied_by text NOT NULL DEFAULT session_user
 );
-INSERT INTO pipelines_migrations.applied (number, name) VALUES (3, '03_soft_delete') ON CONFLICT DO NOTHING;
+-- Only what stands is recorded.
+DO $proof$
+DECLARE
+    missing text;
+BEGIN
+    SELECT string_agg(what, ', ') INTO missing FROM (
+        SELECT w.of_table || '.deleted_at as timestamptz' AS what FROM (VALUES ('stages'), ('templates')) AS w (of_table)
+        WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(w.of_table) AND attname = 'deleted_at'
+                          AND NOT attisdropped AND atttypid = 'timestamptz'::regtype)
+        UNION ALL
+        SELECT w.name FROM (VALUES ('idx_stages_deleted_at', 'stages'), ('idx_templates_deleted_at', 'templates'))
+               AS w (name, of_table)
+        WHERE NOT EXISTS (
+            SELECT FROM pg_index i WHERE i.indexrelid = to_regclass(w.name) AND i.indrelid = to_regclass(w.of_table)
+            AND i.indisvalid AND i.indpred IS NOT NULL AND ARRAY['business_id', 'deleted_at'] = ARRAY(
+                SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indexrelid ORDER BY a.attnum))
+        UNION ALL
+        SELECT name FROM unnest(ARRAY['living_stages()', 'living_templates()', 'soft_delete_stage(uuid)', 'restore_stage(uuid)',
+                                      'soft_delete_template(uuid)', 'restore_template(uuid)']) AS name
+        WHERE to_regprocedure(quote_ident(current_schema) || '.' || name) IS NULL
+    ) AS wanted;
+    IF missing IS NOT NULL OR current_schema IS NULL THEN
+        RAISE EXCEPTION 'not everything of this file is there: %', missing
+            USING HINT = 'The error before this one says why. Put that right, then run this again.';
+    END IF;
+    INSERT INTO pipelines_migrations.applied (number, name) VALUES (3, '03_soft_delete') ON CONFLICT DO NOTHING;
+END
+$proof$;

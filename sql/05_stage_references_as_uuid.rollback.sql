@@ -19,13 +19,26 @@ SET row_security = off;
 SET statement_timeout = 0;
 SET work_mem = '64MB';
 
+-- Without ON_ERROR_STOP psql goes on after an error: then it finds no table in this path, and changes nothing.
+DO $path$
+BEGIN
+    IF current_setting('search_path') <> 'pg_temp' THEN
+        PERFORM set_config('pipelines.given_path', current_setting('search_path'), false);
+    END IF;
+    PERFORM set_config('search_path', 'pg_temp', false), set_config('pipelines.home', '', false);
+END
+$path$;
+
 -- 1. Names, lock and lock_timeout as in 05.
 DO $settings$
 DECLARE
-    home      CONSTANT text := (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                                WHERE c.oid = to_regclass('stages') AND to_regclass('templates') IS NOT NULL);
-    this_move CONSTANT text := 'templates' || CASE home WHEN 'public' THEN '' ELSE '@' || home END;
+    home      text;
+    this_move text;
 BEGIN
+    PERFORM set_config('search_path', current_setting('pipelines.given_path'), true);
+    SELECT n.nspname INTO home FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = to_regclass('stages') AND to_regclass('templates') IS NOT NULL;
+    this_move := 'templates' || CASE home WHEN 'public' THEN '' ELSE '@' || home END;
     IF home IS NULL THEN
         RAISE EXCEPTION 'there is no stages or no templates in the search_path'
             USING HINT = 'Name the application''s schema: PGOPTIONS=''-c search_path=NAME'', or --schema NAME';
@@ -37,7 +50,9 @@ BEGIN
         RAISE EXCEPTION 'a run of the move %, or of this file, is active', this_move
             USING ERRCODE = 'object_in_use', HINT = 'Wait for it: python -m pipelines.templates status says where it stands.';
     END IF;
-    PERFORM set_config('search_path', quote_ident(home), false), set_config('pipelines.move_at_work', this_move, false),
+    -- The path is still that of nothing: the plan opens it.
+    PERFORM set_config('search_path', 'pg_temp', false), set_config('pipelines.home', home, false),
+            set_config('pipelines.move_at_work', this_move, false),
             set_config('pipelines.lock_timeout', greatest(1000::numeric * extract(epoch FROM least(
                 coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms')::interval,
                 current_setting('deadlock_timeout')::interval / 2::float8)), 1::numeric)::int::text, false);
@@ -49,6 +64,10 @@ DO $plan$
 DECLARE
     in_the_way text;
 BEGIN
+    IF coalesce(current_setting('pipelines.home', true), '') = '' THEN
+        RAISE EXCEPTION 'the step before this one failed' USING HINT = 'Nothing was changed. Put that right, then run this again.';
+    END IF;
+    PERFORM set_config('search_path', quote_ident(current_setting('pipelines.home')), false);
     IF to_regclass('pipelines_migrations.changed_column') IS NULL THEN
         CREATE TEMP TABLE stages (
             pipelines_new_stage_selection_template_id uuid, pipelines_new_data_extraction_template_id uuid,
@@ -145,6 +164,9 @@ DO $back$
 DECLARE
     one record;
 BEGIN
+    IF current_setting('search_path') = 'pg_temp' THEN
+        RAISE EXCEPTION 'the plan of the way back failed' USING HINT = 'Nothing was changed. The error before this one says why.';
+    END IF;
     DELETE FROM pipelines_migrations.applied WHERE number = 5;
     IF to_regclass('pipelines_migrations.changed_column') IS NULL THEN
         RETURN;

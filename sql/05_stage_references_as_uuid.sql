@@ -36,13 +36,26 @@ SET row_security = off;
 SET statement_timeout = 0;
 SET work_mem = '64MB';
 
+-- Without ON_ERROR_STOP psql goes on after an error: then it finds no table in this path, and changes nothing.
+DO $path$
+BEGIN
+    IF current_setting('search_path') <> 'pg_temp' THEN
+        PERFORM set_config('pipelines.given_path', current_setting('search_path'), false);
+    END IF;
+    PERFORM set_config('search_path', 'pg_temp', false), set_config('pipelines.home', '', false);
+END
+$path$;
+
 -- 1. From here the names of this file are those of the schema in which stages is found, and each lock is awaited for a while.
 DO $settings$
 DECLARE
-    home      CONSTANT text := (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                                WHERE c.oid = to_regclass('stages') AND to_regclass('templates') IS NOT NULL);
-    this_move CONSTANT text := 'templates' || CASE home WHEN 'public' THEN '' ELSE '@' || home END;
+    home      text;
+    this_move text;
 BEGIN
+    PERFORM set_config('search_path', current_setting('pipelines.given_path'), true);
+    SELECT n.nspname INTO home FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = to_regclass('stages') AND to_regclass('templates') IS NOT NULL;
+    this_move := 'templates' || CASE home WHEN 'public' THEN '' ELSE '@' || home END;
     IF home IS NULL THEN
         RAISE EXCEPTION 'there is no stages or no templates in the search_path'
             USING HINT = 'Name the application''s schema: PGOPTIONS=''-c search_path=NAME'', or --schema NAME';
@@ -54,7 +67,9 @@ BEGIN
         RAISE EXCEPTION 'a run of the move %, or of this file, is active', this_move
             USING ERRCODE = 'object_in_use', HINT = 'Wait for it: python -m pipelines.templates status says where it stands.';
     END IF;
-    PERFORM set_config('search_path', quote_ident(home), false), set_config('pipelines.move_at_work', this_move, false),
+    -- The path is still that of nothing: the plan opens it.
+    PERFORM set_config('search_path', 'pg_temp', false), set_config('pipelines.home', home, false),
+            set_config('pipelines.move_at_work', this_move, false),
             set_config('pipelines.lock_timeout', greatest(1000::numeric * extract(epoch FROM least(
                 coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms')::interval,
                 current_setting('deadlock_timeout')::interval / 2::float8)), 1::numeric)::int::text, false);
@@ -64,12 +79,16 @@ $settings$;
 -- 2. What has to change, and what stands in the way. One transaction: where it raises, nothing was changed.
 DO $plan$
 DECLARE
-    this_move CONSTANT text := 'templates' || CASE current_schema WHEN 'public' THEN '' ELSE '@' || current_schema END;
+    this_move CONSTANT text := current_setting('pipelines.move_at_work');
     found_text text;
     in_the_way text;
     found_rows bigint;
     one        record;
 BEGIN
+    IF coalesce(current_setting('pipelines.home', true), '') = '' THEN
+        RAISE EXCEPTION 'the step before this one failed' USING HINT = 'Nothing was changed. Put that right, then run this again.';
+    END IF;
+    PERFORM set_config('search_path', quote_ident(current_setting('pipelines.home')), false);
     SELECT string_agg(relname, ' and ') INTO found_text FROM pg_class
     WHERE oid IN ('stages'::regclass, 'templates'::regclass) AND NOT pg_has_role(relowner, 'USAGE');
     IF found_text IS NOT NULL THEN
@@ -453,7 +472,34 @@ CALL pipelines_migrations.prove_values();
 ANALYZE stages;
 CALL pipelines_migrations.swap_columns();
 
-INSERT INTO pipelines_migrations.applied (number, name) VALUES (5, '05_stage_references_as_uuid') ON CONFLICT DO NOTHING;
+-- 8. Only what stands is recorded.
+DO $proof$
+DECLARE
+    missing text;
+BEGIN
+    SELECT string_agg(what, ', ') INTO missing FROM (
+        SELECT format('%s.%I as %s', c.table_name, c.column_name, c.wanted_type) AS what
+        FROM pipelines_migrations.changed_column c LEFT JOIN pg_attribute a ON a.attrelid = to_regclass(c.table_name)
+             AND a.attname = c.column_name AND NOT a.attisdropped
+        WHERE format_type(a.atttypid, a.atttypmod) IS DISTINCT FROM c.wanted_type
+           OR (c.column_name = 'content' AND NOT a.attnotnull)
+        UNION ALL
+        SELECT format('the foreign key %I', c.key_name) FROM pipelines_migrations.changed_column c
+        WHERE c.key_name IS NOT NULL AND NOT EXISTS (
+            SELECT FROM pg_constraint k WHERE k.conrelid = to_regclass(c.table_name) AND k.conname = c.key_name AND k.convalidated)
+        UNION ALL
+        SELECT format('the index %I', c.index_name) FROM pipelines_migrations.changed_column c
+        WHERE c.index_name IS NOT NULL AND NOT EXISTS (
+            SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+            WHERE i.indrelid = to_regclass(c.table_name) AND x.relname = c.index_name AND i.indisvalid)
+    ) AS wanted;
+    IF missing IS NOT NULL OR current_setting('search_path') = 'pg_temp' THEN
+        RAISE EXCEPTION 'not everything of this file is there: %', coalesce(missing, 'its plan failed')
+            USING HINT = 'The error before this one says why. What was done does no harm; run the same file again.';
+    END IF;
+    INSERT INTO pipelines_migrations.applied (number, name) VALUES (5, '05_stage_references_as_uuid') ON CONFLICT DO NOTHING;
+END
+$proof$;
 DO $done$
 BEGIN
     PERFORM pg_advisory_unlock(

@@ -10,11 +10,14 @@ from tests.command import ROOT, Answer, environment
 from tests.servers import PROGRAMS
 
 
-def psql(application: Application, file: str, **settings: str) -> Answer:
-    """`psql -X -v ON_ERROR_STOP=1 -f FILE`, with settings such as pipelines.default_business."""
+def psql(application: Application, file: str, *, stops: bool = True, **settings: str) -> Answer:
+    """`psql -X -v ON_ERROR_STOP=1 -f FILE`, with settings such as pipelines.default_business.
+
+    stops: False leaves ON_ERROR_STOP out, as people do: psql goes on after an error, and exits with 0.
+    """
     escaped = {name: value.replace(" ", "\\ ") for name, value in settings.items()}
     options = " ".join(f"-c pipelines.{name}={value}" for name, value in escaped.items())
-    done = _run("psql", application, "-X", "-v", "ON_ERROR_STOP=1", "-f", file, PGOPTIONS=options)
+    done = _run("psql", application, "-X", "-v", f"ON_ERROR_STOP={int(stops)}", "-f", file, PGOPTIONS=options)
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
