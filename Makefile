@@ -1,6 +1,7 @@
 # make run   the move on the embedded demonstration database      make test   the whole test suite (SERVERS=15,16,17,18 on these)
 # make setup the environment alone    make lint   ruff, squawk    make lock   the hash-pinned lock, made anew
 # make crash every point of the crash suite, for hours; TESTS="-k killed_at_every_point" narrows it
+# make search looks for what nobody thought of, for MINUTES=60: installations, orders of steps, mutants (SERVERS=15,18)
 # make load  a run under load, judged by what the application was told (ROWS=10000 REPEATS=1 CLIENTS=12)
 # make bench the copy and the whole move against server-side SQL, as ratios (ROWS=200000 PAIRS=3)
 # make bench-migrations   how long queries wait beside 02 to 05, what a recorded write costs (ROWS=1000000 PAIRS=5)
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 # The demonstration runs with a clean environment: no DATABASE_URL and no PG… variable can reach it.
 CLEAN := env -i PATH="$(PATH)" HOME="$(HOME)" TERM="$(TERM)" LANG="$(LANG)" PYTHONUTF8=1
 
-.PHONY: run test crash load bench bench-migrations setup lint lock clean
+.PHONY: run test crash search load bench bench-migrations setup lint lock clean
 
 run: $(VENV)/.installed
 	@$(CLEAN) $(BIN)/python -m pipelines.templates run
@@ -20,6 +21,9 @@ test: $(VENV)/.installed-dev
 
 crash: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/crash -m "exhaustive or not exhaustive" $(TESTS)
+
+search: $(VENV)/.installed-dev
+	PARTS=$(PARTS) SEED=$(SEED) $(BIN)/python -W ignore -m tests.search $(or $(MINUTES),60)
 
 load: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.crash.under_load $(or $(ROWS),10000) $(or $(REPEATS),1) $(or $(CLIENTS),12)
