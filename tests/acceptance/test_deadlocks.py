@@ -11,7 +11,7 @@ import pytest
 
 from tests import generation_c
 from tests.application import Application
-from tests.command import run, start
+from tests.command import call, run, start
 
 NAMES = 400
 
@@ -117,3 +117,29 @@ def test_who_has_waited_for_us_longer_than_we_wait_for_them_is_no_victim_either(
     assert going.returncode == 0, err
     assert application.value("SELECT count(*) FROM templates") == 2
     assert deadlocks(application) == 0
+
+
+def test_on_the_way_back_nobody_is_a_victim_either(application: Application, tmp_path) -> None:
+    generation_c.fill(application, rows=200, names=NAMES, in_each=30)
+    assert run(application.url, tmp_path).code == 0
+    with Inserting(application.url, 1) as other:
+        options = ("--json", "--yes", "--accept-loss", "--report-dir", str(tmp_path))
+        back = call("rollback", *options, DATABASE_URL=application.url)
+    assert back.code == 0, back.err
+    assert application.value("SELECT count(*) FROM prompt_templates") == 200
+    assert application.value("SELECT count(*) FROM templates WHERE template_name <> 'new'") == 0
+    assert set(other.problems) <= {"23505"}
+    assert deadlocks(application) == 0
+    assert application.rows(generation_c.USED) == [(0, 0)]
+
+
+def test_where_the_server_looks_for_deadlocks_at_once_the_move_comes_to_its_end(
+    application: Application, tmp_path
+) -> None:
+    application.execute(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = 10', current_database()); END $$"
+    )
+    generation_c.fill(application, rows=60, names=NAMES, in_each=30)
+    done = run(application.url, tmp_path, "--workers", "4", "--batch-bytes", "20kB")
+    assert done.code == 0, done.err
+    assert application.rows(generation_c.USED) == [(0, 0)]
