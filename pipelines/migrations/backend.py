@@ -35,7 +35,7 @@ class Backend(PostgresqlBackend):
         return Backend(self.database, self.settings, path=self.database.schema, notices=self.notices)
 
     def __exit__(self, *problem: object) -> None:
-        self.notices += [text.strip().partition("\n")[0] for text in self.connection.notices]
+        self.notices += self.connection.notices
         super().__exit__(*problem)
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg2
 from yoyo.migrations import Migration as YoyoMigration
@@ -13,16 +14,20 @@ from pipelines.migrations import history
 from pipelines.migrations.backend import AT_WORK, Backend
 from pipelines.migrations.files import Migration, way_back
 from pipelines.migrations.history import Line, State
+from pipelines.migrations.sentences import Sentences
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.in_the_way import LET_THEM, in_the_way_of_files
 from pipelines.table_move.database.lock import exclusive
 from pipelines.table_move.database.patience import REFUSED, again
+from pipelines.table_move.database.server_error import ServerError
 from pipelines.table_move.errors import AnotherRunActive, Blocked, NotInTime, UsageProblem
 
 LOCK = "migrations"  # the advisory lock of all that apply numbered files
 
 Agree = Callable[[Sequence[Migration]], None]
 Say = Callable[[str], None]
+
+_TOLD_ELSEWHERE = ("08", "57", "40", "53", "55P03", "25", "28", "42501")  # of any statement, in the same words
 
 
 def up(
@@ -53,7 +58,7 @@ def up(
             say(f"{migration.name} …")
             if backend.is_applied(_yoyo(migration)):  # psql has taken it back
                 backend.unmark_migrations([_yoyo(migration)])
-            with _told(migration, "applied", notices, say):
+            with _told(migration, migration.path, "applied", notices, say):
                 _patiently(database, migration, lambda migration=migration: backend.apply_one(_yoyo(migration)))
             history.note(backend.cursor(), migration)
         return [migration.name for migration in wanted]
@@ -80,7 +85,7 @@ def down(
         _require_same(wanted, _above(_sound(database, migrations), to))
         for migration in wanted:
             say(f"{migration.name}, back …")
-            with _told(migration, "taken back", notices, say):
+            with _told(migration, way_back(migration), "taken back", notices, say):
                 _patiently(database, migration, lambda migration=migration: backend.rollback_one(_yoyo(migration)))
             history.forget(backend.cursor(), migration)
         return [migration.name for migration in wanted]
@@ -151,31 +156,26 @@ def _yoyo(migration: Migration) -> YoyoMigration:
 
 
 @contextmanager
-def _told(migration: Migration, done: str, notices: list[str], say: Say) -> Iterator[None]:
+def _told(migration: Migration, file: Path, done: str, notices: list[str], say: Say) -> Iterator[None]:
     """What the file says while it runs, and what it ends with, as errors of ours; lost connections pass through."""
     notices.clear()
+    sentences = Sentences(file)
     try:
         yield
     except psycopg2.Error as problem:
-        state = problem.pgcode or ""
-        said = problem.diag.message_primary
-        again = "Then run the same command again."
-        if state == "55006":
-            raise AnotherRunActive(
-                f"{migration.name} was not {done}: {said}.",
-                untouched=_kept(migration),
-                next_step=problem.diag.message_hint or again,
-            ) from problem
-        if not state or state.startswith(("08", "57", "40", "53", "55P03", "25", "28", "42501")):
+        server, own = ServerError.of(problem), sentences.of_error(problem)
+        if not server.sqlstate or (own is None and server.sqlstate.startswith(_TOLD_ELSEWHERE)):
             raise
-        raise Blocked(
-            f"{migration.name} was not {done}: {said} (SQLSTATE {state}).",
+        said, hint = own or (f"{server}{sentences.place(problem)}", None)
+        kind = {"55006": AnotherRunActive, "55P03": NotInTime}.get(server.sqlstate, Blocked)
+        raise kind(
+            f"{migration.name} was not {done}: {said}" + (f" (SQLSTATE {server.sqlstate})." if own else "."),
             untouched=_kept(migration),
-            next_step=problem.diag.message_hint
-            or f"Put {migration.path.name} or {way_back(migration).name} right. {again}",
+            next_step=hint
+            or f"Put {migration.path.name} or {way_back(migration).name} right. Then run the same command again.",
         ) from problem
     finally:
-        for text in notices:
+        for text in filter(None, map(sentences.of_notice, notices)):
             say(f"  {text}")
 
 

@@ -127,6 +127,11 @@ class Console:
             if rest:
                 errors.print(shown(rest))
 
+    def trace(self, lines: Sequence[str]) -> None:
+        """Where a bug came from; on stderr."""
+        self._end_bar()
+        sys.stderr.write("".join(f"{shown(line)}\n" for line in lines))
+
     def _failed(self, errors: RichConsole, failed: Sequence[FailedCheck]) -> None:
         """One table: what closes the gate, which rows, what to do."""
         table = Table(box=None, pad_edge=False)

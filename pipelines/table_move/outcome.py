@@ -19,6 +19,7 @@ from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.locking import KEPT, told_who_was_in_the_way
 from pipelines.table_move.database.patience import BRIEFLY, again
 from pipelines.table_move.database.refusals import told_by_sqlstate
+from pipelines.table_move.database.server_error import describe
 from pipelines.table_move.database.unchanged import require_unchanged
 from pipelines.table_move.errors import AnotherRunActive, ConnectionLost, Interrupted, MoveError, ReportNotWritten
 from pipelines.table_move.quality.report import Facts, write_report
@@ -183,7 +184,7 @@ def noted(going: Going) -> Iterator[None]:
         problem.untouched = f"{problem.untouched} {going.remark}".strip()
         raise
     except BaseException as problem:
-        problem.summary = _tell(going, State.INTERRUPTED, f"{type(problem).__name__} {problem}".strip())
+        problem.summary = _tell(going, State.INTERRUPTED, describe(problem))
         raise
 
 
@@ -205,5 +206,5 @@ def _tell(going: Going, state: State, error: str) -> Mapping[str, Any] | None:
         return going.failed(state, error).summary
     except Exception as second:
         # The first problem is the one to report; the next attempt finds this row still running and marks it.
-        going.attempt.watch.say("ending_not_noted", problem=type(second).__name__)
+        going.attempt.watch.say("ending_not_noted", problem=describe(second))
         return None

@@ -88,7 +88,7 @@ def write_again(database: Database, move: Move, settings: Settings) -> dict[str,
                 next_step="`status` shows the newest run; `verify` checks what is there.",
             )
         checks = run_journal.checks(cursor, found.run_id)
-        summary = {**found.summary, "run_id": found.run_id, "state": found.state}
+        summary = {**found.summary, "run_id": found.run_id, "state": found.state, "error": found.error}
         contents = _contents(cursor, _names(cursor, database, move), summary) if settings.show_content else {}
     facts = Facts(summary=summary, checks=checks, contents=contents)
     summary["report"] = str(write_report(facts, settings.report_dir))

@@ -204,15 +204,19 @@ FROM pipelines.move WHERE move = %(move)s;
 SELECT retired_schema FROM pipelines.move WHERE retired_schema IS NOT NULL;
 
 -- name: last_run
--- The newest attempt of a move.
-SELECT run_id, state, phase, started_at, finished_at, error, rows_written, timings, summary
+-- The newest attempt of a move. Version 0.1 noted the server's own words, which hold rows.
+SELECT run_id, state, phase, started_at, finished_at,
+       CASE WHEN error IS NOT NULL AND starts_with(code_version, '0.1.')
+            THEN 'An earlier version noted the reason; it may hold data and is not shown.' ELSE error END AS error, rows_written, timings, summary
 FROM pipelines.run WHERE move = %(move)s AND (%(run_id)s IS NULL OR run_id = %(run_id)s)
 ORDER BY run_id DESC LIMIT 1;
 
 -- name: runs
--- Every attempt of a move, the newest first.
+-- Every attempt of a move, the newest first; errors as in last_run.
 SELECT run_id, state, phase, to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS started_at,
-       round(extract(epoch FROM finished_at - started_at)::numeric, 1)::float8 AS seconds, rows_written, error,
+       round(extract(epoch FROM finished_at - started_at)::numeric, 1)::float8 AS seconds, rows_written,
+       CASE WHEN error IS NOT NULL AND starts_with(code_version, '0.1.')
+            THEN 'An earlier version noted the reason; it may hold data and is not shown.' ELSE error END AS error,
        summary -> 'gate' AS gate, summary IS NOT NULL AS has_report
 FROM pipelines.run WHERE move = %(move)s ORDER BY run_id DESC;
 
@@ -298,10 +302,13 @@ ON CONFLICT (run_id, phase, suite, expectation) DO UPDATE SET severity = exclude
     reason = excluded.reason, remedy = excluded.remedy, samples = excluded.samples, error = excluded.error, seconds = excluded.seconds;
 
 -- name: checks
--- The expectations of a run, in the order of their phases.
-SELECT phase, suite, expectation, severity, success, observed, unexpected_count, reason, remedy, samples, error, seconds
-FROM pipelines.check_result WHERE run_id = %(run_id)s
-ORDER BY array_position(ARRAY['verify', 'cutover', 'confirm'], phase),
+-- The expectations of a run, in the order of their phases; errors as in last_run.
+SELECT c.phase, suite, expectation, severity, success,
+       CASE WHEN NOT starts_with(code_version, '0.1.') THEN observed END AS observed, unexpected_count, reason, remedy,
+       samples, CASE WHEN c.error IS NOT NULL AND starts_with(code_version, '0.1.')
+            THEN 'An earlier version noted the reason; it may hold data and is not shown.' ELSE c.error END AS error, seconds
+FROM pipelines.check_result c JOIN pipelines.run USING (run_id) WHERE run_id = %(run_id)s
+ORDER BY array_position(ARRAY['verify', 'cutover', 'confirm'], c.phase),
          array_position(ARRAY['source', 'target', 'references', 'reconciliation'], suite), severity, expectation;
 
 -- name: lock_holder

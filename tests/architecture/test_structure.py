@@ -31,7 +31,7 @@ LAYERS = (
     ("outcome",),
     ("phases", "way_back", "verifier"),
     ("runner", "rollback", "purger"),
-    ("console", "cli"),
+    ("console", "libraries", "trace", "cli"),
 )
 
 
@@ -113,7 +113,7 @@ def test_the_readme_quotes_the_second_move_as_it_is() -> None:
 
 
 def test_the_numbered_migrations_know_no_move_and_stand_under_their_command_line() -> None:
-    order = ("files", "history", "backend", "runner", "call", "confirm", "cli", "__main__")
+    order = ("files", "sentences", "history", "backend", "runner", "call", "confirm", "cli", "__main__")
     for path in (PACKAGE / "migrations").glob("*.py"):
         for imported in imports(path):
             assert not imported.startswith(MOVES), f"{path.name} knows a move"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -102,11 +100,17 @@ def conclude(
     """
     from pipelines.table_move.console import Console
     from pipelines.table_move.database.refusals import told_by_sqlstate
+    from pipelines.table_move.libraries import without_their_texts
     from pipelines.table_move.settings import Settings
+    from pipelines.table_move.trace import trace
 
     console = Console(as_json=bool(options["as_json"]))  # until the settings are read
     code = 0
-    with signals() as received:
+
+    def say(event: str, **facts: object) -> None:
+        console.say(event, **facts)
+
+    with signals() as received, without_their_texts(say):
         try:
             settings = Settings.read(**options)
             console = Console(as_json=settings.as_json, log_format=settings.log_format, verbose=settings.verbose)
@@ -118,7 +122,7 @@ def conclude(
         except (Exception, Signalled) as caught:
             problem = received.told() if received.came is not None else caught
             if not isinstance(problem, MoveError):
-                traceback.print_exception(problem, file=sys.stderr)
+                console.trace(trace(problem))
                 problem = Bug(type(problem).__name__)
             console.problem(problem)
             code = problem.exit_code

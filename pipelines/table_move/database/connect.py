@@ -102,15 +102,14 @@ class Database:
         return f"{host}/{self.parameters.get('dbname', self.parameters.get('user', ''))}"
 
     def connect(self) -> Session:
-        """A new session. Raises ConnectionLost or Blocked with the password taken out of the text."""
+        """A new session. Raises ConnectionLost or Blocked with nothing of what the server or libpq said."""
         if self.given_up.is_set():
             raise ConnectionLost("The connections were cut on this side.")
         arguments = {**self.parameters, "application_name": self.application_name}
         try:
             session = psycopg2.connect(connection_factory=Session, **arguments)
         except psycopg2.OperationalError as problem:
-            secrets = (self.parameters.get("password"), self.parameters.get("sslpassword"))
-            raise refused(problem, label=self.label, secrets=secrets) from None
+            raise refused(problem, label=self.label) from None
         self.sessions.add(session)
         session.autocommit = True  # a standby refuses to open a transaction that may write
         give_up_early(session, self.lock_timeout)

@@ -30,7 +30,7 @@ def server(folder: Path, *, version: int = VERSION) -> PostgresServer:
             return get_server(folder, cleanup_mode="stop", postgres_version=version)
         except Exception as problem:
             raise ConnectionLost(
-                f"The embedded PostgreSQL did not start: {problem}",
+                f"The embedded PostgreSQL did not start ({type(problem).__name__}).",
                 untouched="Nothing was written.",
                 next_step=f"Look at {folder / 'log'}; `demo --reset` makes the demonstration anew.",
             ) from problem

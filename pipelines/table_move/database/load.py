@@ -13,6 +13,7 @@ from pyarrow import csv
 from pipelines.table_move.database.connect import as_application
 from pipelines.table_move.database.hold import Hold
 from pipelines.table_move.database.names import Names
+from pipelines.table_move.database.server_error import ServerError
 from pipelines.table_move.pure.mapping import TEXT, MappedRows
 
 # A row that the database will not take, whatever is tried: constraints, domains, triggers of the installation's own.
@@ -82,9 +83,8 @@ def _update(hold: Hold, names: Names, keys: Sequence[tuple[str]]) -> int:
 
 
 def rejected_by_database(rows: MappedRows, problem: Error) -> MappedRows:
-    """What the database said of the one source row, without its data."""
-    constraint = f", constraint {problem.diag.constraint_name}" if problem.diag.constraint_name else ""
-    said = {"reason": "refused_by_database", "detail": f"SQLSTATE {problem.pgcode}{constraint}"}
+    """The one source row, and why the database does not take it."""
+    said = {"reason": "refused_by_database", "detail": str(ServerError.of(problem))}
     rejected = rows.pairs[["source_id", "owner_id", "owner_rule"]].assign(**said).astype(TEXT)
     return MappedRows(pairs=rows.pairs.iloc[:0], rejected=pd.concat([rows.rejected, rejected], ignore_index=True))
 

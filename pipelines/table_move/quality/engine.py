@@ -49,6 +49,7 @@ class Source:
     patience: seconds that one question may take.
     snapshot: the exported snapshot that its next transactions see; None: what is committed by then.
     lost: the server or the network has taken the session away, and what was answered since is worth nothing.
+    reported: the errors of the server in its questions.
     """
 
     def __init__(self, gx: Any, context: Any, database: Database, number: int, patience: float) -> None:
@@ -73,6 +74,7 @@ class Source:
         self.patience = patience
         self.snapshot: str | None = None
         self.lost = False
+        self.reported: list[Error] = []
 
     def connect(self, database: Database, stopping: threading.Event) -> None:
         from sqlalchemy import event
@@ -81,7 +83,7 @@ class Source:
         event.listen(self._alchemy, "connect", lambda connection, _: _prepare(connection, database, self.patience))
         self._alchemy.connect().close()  # the pool has one that is ready
         event.listen(self._alchemy, "connect", self._lose)
-        event.listen(self._alchemy, "handle_error", self._note_loss)
+        event.listen(self._alchemy, "handle_error", self._note_error)
         event.listen(self._alchemy, "begin", self._use_snapshot)
         event.listen(self._alchemy, "before_cursor_execute", partial(_columns_only, stopping), retval=True)
 
@@ -139,8 +141,10 @@ class Source:
         """Another session than the first, without its snapshot and its temporary table."""
         self.lost = True
 
-    def _note_loss(self, context: Any) -> None:
+    def _note_error(self, context: Any) -> None:
         self.lost |= context.is_disconnect
+        if isinstance(context.original_exception, Error):
+            self.reported.append(context.original_exception)
 
     def _use_snapshot(self, connection: Any) -> None:
         if self.snapshot is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +15,7 @@ from psycopg2 import Error, OperationalError, errors, sql
 
 from pipelines.table_move.database.connect import Database, Session
 from pipelines.table_move.database.names import Names
+from pipelines.table_move.database.server_error import ServerError
 from pipelines.table_move.quality.engine import WHOLE, Engine, Source, engine, warm_up
 from pipelines.table_move.quality.kept import keep
 from pipelines.table_move.quality.samples import KEYS, samples
@@ -54,6 +55,13 @@ class GateLeft(Exception):
     """Somebody has stopped the gate before it had answered."""
 
 
+@contextlib.contextmanager
+def _without_prints() -> Iterator[None]:
+    """What a library prints may hold rows, and stdout is for the answer."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gate:
     """Great Expectations over one database. Each time it is asked, it looks at one snapshot, exported by `session`."""
@@ -67,7 +75,7 @@ class Gate:
         Suites that are asked at once share the time: the seconds of all checks are those that somebody waits.
         """
         started = time.monotonic()
-        with self.session, self.session.cursor() as cursor, contextlib.redirect_stdout(sys.stderr):
+        with self.session, self.session.cursor() as cursor, _without_prints():
             cursor.execute("SELECT pg_export_snapshot()")
             (snapshot,) = cursor.fetchone()
             idle: SimpleQueue[Source] = SimpleQueue()
@@ -105,12 +113,20 @@ class Gate:
         try:
             answers, keys = _answers(source, suite, _kept(source, suite, subject))
         except errors.QueryCanceled as problem:
-            error = str(problem)
+            error = f"It took longer than a question may, or was cancelled: {ServerError.of(problem)}."
         if source.lost:
             raise OperationalError("The session of the checks was taken away.")
         seconds = (time.monotonic() - started) / len(suite.checks)
         return [
-            _row(suite.subject, check, answers.get(check.name), keys.get(check.name, []), phase, seconds, error)
+            _row(
+                suite.subject,
+                check,
+                answers.get(check.name),
+                keys.get(check.name, []),
+                phase,
+                seconds,
+                error if check.name not in answers else _raised(answers[check.name], source.reported),
+            )
             for check in suite.checks
         ]
 
@@ -165,7 +181,7 @@ def _counted(subject: str) -> dict[str, Any]:
 
 
 def _passed(answer: dict[str, Any] | None) -> bool:
-    return answer is not None and bool(answer["success"]) and _raised(answer) is None
+    return answer is not None and bool(answer["success"]) and _message(answer) is None
 
 
 def _count(answer: dict[str, Any] | None) -> int:
@@ -175,12 +191,29 @@ def _count(answer: dict[str, Any] | None) -> int:
     return count if isinstance(count, int) else 0
 
 
-def _raised(answer: dict[str, Any]) -> str | None:
+def _message(answer: dict[str, Any]) -> str | None:
+    """What Great Expectations says of an expectation that raised. It repeats what the server said: never shown."""
     info = answer.get("exception_info") or {}
     for entry in [info] if "raised_exception" in info else list(info.values()):
         if entry.get("raised_exception"):
-            return str(entry.get("exception_message") or "it raised").strip().partition("\n")[0]
+            return str(entry.get("exception_message"))
     return None
+
+
+def _raised(answer: dict[str, Any], reported: Sequence[Error]) -> str | None:
+    """Why an expectation raised, in our words. reported: what the server has reported to its session."""
+    message = _message(answer)
+    if message is None:
+        return None
+    mine = [one for one in reported if (one.diag.message_primary or "\0") in message]
+    why = ServerError.of(mine[0]) if mine else "it does not fit the columns of its subject, or their values"
+    return f"It raised instead of answering: {why}."
+
+
+def _observed(result: dict[str, Any]) -> str | None:
+    """A number. Anything else, a greatest value or a list of values, may be a text of the application's."""
+    value = result.get("observed_value")
+    return str(value) if isinstance(value, int | float) else None
 
 
 def _row(
@@ -190,7 +223,7 @@ def _row(
     samples: list[str],
     phase: str,
     seconds: float,
-    error: str,
+    error: str | None,
 ) -> CheckRow:
     result = (answer or {}).get("result") or {}
     return CheckRow(
@@ -199,11 +232,11 @@ def _row(
         expectation=check.name,
         severity=check.severity,
         success=_passed(answer),
-        observed=None if "observed_value" not in result else str(result["observed_value"]),
+        observed=_observed(result),
         unexpected_count=_count(answer),
         reason=check.reason,
         remedy=check.remedy,
         samples=samples,
-        error=error if answer is None else _raised(answer),
+        error=error,
         seconds=seconds,
     )

@@ -49,7 +49,7 @@ def _read(path: Path, subject: str, known: frozenset[str]) -> Suite:
         document = json.loads(path.read_text(encoding="utf-8"))
         found = document["expectations"]
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise _closed(path, f"cannot be read: {problem!r}") from problem
+        raise _closed(path, f"cannot be read ({type(problem).__name__})") from problem
     if not isinstance(found, list) or not found:
         raise _closed(path, "holds no expectation")
     checks = tuple(_check(path, number, entry, known) for number, entry in enumerate(found, 1))

@@ -36,5 +36,5 @@ def _told(row: CheckRow) -> FailedCheck:
         severity=row.severity,
         rows=f"could not be evaluated: {row.error}" if row.error else f"{row.unexpected_count:,}",
         samples=tuple(row.samples[:SAMPLES]),
-        remedy="See what it says, and put the suite or the subject right." if row.error else row.remedy,
+        remedy="Put the suite or its subject right; the server's log has what it said." if row.error else row.remedy,
     )
