@@ -54,6 +54,9 @@ def test_up_and_down_leave_every_case_as_it_was(application: Application, case: 
 @pytest.mark.parametrize(
     "arrange",
     [
+        words("row a", "stage 1 1 a", """ALTER TABLE templates ADD "100%(x)s" text DEFAULT '%s', ADD "%" text""",
+              'ALTER TABLE stages ADD "%s" text; ALTER TABLE prompt_templates ADD "50%%" text',
+              'CREATE TABLE "%d" (template_id uuid REFERENCES templates)'),
         words("row a", f"row {U1}", "stage 1 1 a a", f"stage 2 2 a {U1}", f"stage 3 3 {U1}", KEYS_TO_OLD,
               "COMMENT ON CONSTRAINT stages_stage_selection_template_id_fkey ON stages IS 'it''s kept'",
               "COMMENT ON TABLE prompt_templates IS 'the old one'", "COMMENT ON COLUMN prompt_templates.template_text IS 'x'",
@@ -62,7 +65,7 @@ def test_up_and_down_leave_every_case_as_it_was(application: Application, case: 
         words("row a", f"row {U2}", f"there {U1} 1", "stage 1 1 a", f"stage 2 1 {U1} {U2}", f"stage 3 2 {U1} a"),
         words("row a", f"row {U2}", f"there {U1} 1", f"there {U2} 2", f"stage 1 2 {U2} a", f"stage 2 1 a {U1}"),
     ],
-    ids=["with foreign keys, comments and grants", "adopted rows that were referred to before", "rows present before"],
+    ids=["with names and defaults that hold a percent sign", "with foreign keys, comments and grants", "adopted rows that were referred to before", "rows present before"],
 )  # fmt: skip
 def test_up_down_up_gives_the_same_ids(
     application: Application, arrange: Callable[[Application], None], tmp_path: Path

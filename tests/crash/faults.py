@@ -122,7 +122,9 @@ def _in_sqlalchemy(points: Points) -> None:
 
 
 def _cursor(points: Points, prefix: str = "") -> type[extensions.cursor]:
-    class Cursor(extensions.cursor):
+    from pipelines.table_move.database import cursor
+
+    class Cursor(cursor.Cursor):
         def execute(self, statement: Any, values: Any = None) -> None:
             with points.around(self.connection, prefix + _text(statement, self)) as cancelled:
                 if cancelled:

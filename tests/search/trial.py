@@ -19,13 +19,14 @@ from tests.fork_server import ForkServer
 from tests.oracle import violations
 from tests.postgres_tools import schema_dump
 from tests.search import judge
+from tests.search.features import PLACES
 from tests.search.installation import CANARY, LOGIN, SUPER, Installation, business, fill
 
 SQL_01 = ROOT / "sql" / "01_cleanup_template_tables.sql"
 PASSES = {0, 3, 4, 6}
 SAME = {
     "templates": "SELECT template_id::text, business_id::text, template_name::text, template_type::text, content::text FROM public.templates",
-    "stages": "SELECT to_jsonb(s)::text FROM public.stages s",
+    "stages": f"SELECT stage_id::text, {', '.join(f'{place}::text' for place in PLACES)} FROM public.stages s",
     "map": "SELECT source_id::text, owner_id::text, target_id::text FROM pipelines.id_map",
 }
 

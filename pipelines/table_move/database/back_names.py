@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from psycopg2 import extensions, sql
 
 from pipelines.table_move.database.catalog import Located, foreign_keys_to
+from pipelines.table_move.database.cursor import Verbatim
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.pure.defaults import is_constant
@@ -85,8 +86,7 @@ def _filled(cursor: extensions.cursor, located: Located) -> sql.Composable:
         if default is None:
             found.append(sql.SQL("{} IS NOT NULL").format(column))
         elif is_constant(default):
-            # As text: not every type has an equality. The catalog's own words; % would be taken for a placeholder.
-            constant = sql.SQL(f"(({default})::{kind})::text".replace("%", "%%"))
+            constant = Verbatim(f"(({default})::{kind})::text")  # as text: not every type has an equality
             found.append(sql.SQL("{}::text IS DISTINCT FROM {}").format(column, constant))
     return sql.SQL(" OR ").join(found) if found else sql.SQL("false")
 

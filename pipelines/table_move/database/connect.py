@@ -12,6 +12,7 @@ from weakref import WeakSet
 import psycopg2
 from psycopg2 import extensions, sql
 
+from pipelines.table_move.database.cursor import Cursor
 from pipelines.table_move.database.refusals import refused
 from pipelines.table_move.errors import Blocked, ConnectionLost
 from pipelines.table_move.pure.server_blockers import version_blocker
@@ -107,7 +108,7 @@ class Database:
             raise ConnectionLost("The connections were cut on this side.")
         arguments = {**self.parameters, "application_name": self.application_name}
         try:
-            session = psycopg2.connect(connection_factory=Session, **arguments)
+            session = psycopg2.connect(connection_factory=Session, cursor_factory=Cursor, **arguments)
         except psycopg2.OperationalError as problem:
             raise refused(problem, label=self.label) from None
         self.sessions.add(session)

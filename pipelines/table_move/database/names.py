@@ -8,6 +8,7 @@ from functools import cached_property
 
 from psycopg2 import sql
 
+from pipelines.table_move.database.cursor import Verbatim
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.spec import Move, Referencing
 
@@ -77,9 +78,9 @@ class Names:
         """The key of a source row `s`, as the journal writes it."""
         return sql.SQL('{}::text COLLATE "C"').format(sql.Identifier("s", self.move.source.key))
 
-    def type_of(self, table: Referencing, column: str) -> sql.SQL:
+    def type_of(self, table: Referencing, column: str) -> sql.Composable:
         """The type of a referencing column, as the catalog writes it."""
-        return sql.SQL(self.column_types.get((table.table, column), "text"))
+        return Verbatim(self.column_types.get((table.table, column), "text"))
 
     @cached_property
     def _composed(self) -> dict[str, sql.Composable]:
