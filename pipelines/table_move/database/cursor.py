@@ -9,7 +9,7 @@ from psycopg2 import extensions, sql
 
 
 class Cursor(extensions.cursor):
-    """Beside bound values psycopg2 takes every % for a placeholder: one in a name or a literal of a statement is none."""
+    """Beside bound values psycopg2 takes every % for a placeholder; one in a name or a literal is none."""
 
     def execute(self, statement: Any, values: Mapping[str, Any] | Sequence[Any] | None = None) -> None:
         if values is not None and isinstance(statement, sql.Composable):
