@@ -14,6 +14,16 @@
 --   pipelines.schema        schema of the application, else public
 --   pipelines.accept_loss   on: go back although something has no place in the old table; it is listed without it
 --   pipelines.take_back_run on: take back a move of the pipeline, too; its own way is `python -m pipelines.templates rollback`
+
+-- From here every name is that of pg_catalog, also that of a type or an operator, whatever somebody has made in the
+-- application's schema.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('pipelines.path', pg_catalog.current_setting('search_path'), false);
+END
+$path$;
+SET search_path = pg_catalog, pg_temp;
+
 DO $migration$
 DECLARE
     application  CONSTANT text := coalesce(nullif(current_setting('pipelines.schema', true), ''), 'public');
@@ -22,7 +32,8 @@ DECLARE
     takes_run    CONSTANT boolean := coalesce(nullif(current_setting('pipelines.take_back_run', true), ''), 'off')::boolean;
     settings_before CONSTANT jsonb := (
         SELECT jsonb_object_agg(name, current_setting(name)) FROM pg_catalog.unnest(ARRAY[
-            'search_path', 'row_security', 'lock_timeout', 'work_mem', 'jit', 'enable_nestloop']) AS name);
+            'row_security', 'lock_timeout', 'work_mem', 'jit', 'enable_nestloop']) AS name);
+    path_of_triggers CONSTANT text := format('pg_catalog, %I, pg_temp', application);
     uuid_pattern CONSTANT text := '^[{]?([0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}[}]?$';
     this_milestone text;
     made_by      text;
@@ -36,9 +47,11 @@ DECLARE
     homeless     text;
     changed      bigint := 0;
     removed      bigint;
+    statement    text;
+    of_table     text;
     one          record;
 BEGIN
-    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true), set_config('row_security', 'off', true),
+    PERFORM set_config('row_security', 'off', true),
             set_config('work_mem', '128MB', true), set_config('jit', 'off', true),
             set_config('enable_nestloop', 'off', true);
     IF current_setting('lock_timeout') = '0' THEN
@@ -129,7 +142,11 @@ BEGIN
     EXECUTE format('DROP TRIGGER IF EXISTS pipelines_frozen ON %s', old_table::regclass);
     EXECUTE format('ALTER TABLE %s SET SCHEMA %I', old_table::regclass, application);
     EXECUTE format('DROP SCHEMA %I', retired);
-    PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', application), true);
+    -- The application's tables without a schema. Its own triggers need its path: the three statements that fire them run under
+    -- it, and name the schema of all that they call.
+    FOREACH of_table IN ARRAY ARRAY['templates', 'stages'] LOOP
+        EXECUTE format('CREATE TEMP VIEW %2$I AS SELECT * FROM %1$I.%2$I', application, of_table);
+    END LOOP;
     SET CONSTRAINTS ALL IMMEDIATE;
 
     -- 3. What became of the rows since, and what of it has no place in the old table.
@@ -147,10 +164,10 @@ BEGIN
                ' %1$I::text AS value, CASE WHEN %1$I::text ~ ''^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'''
                ' THEN %1$I::text::uuid END AS id FROM stages WHERE %1$I IS NOT NULL',
                attname, atttypid = 'uuid'::regtype), ' UNION ALL '),
-           string_agg(format('%1$I = coalesce((n.old_ids ->> %1$L)::%2$s, s.%1$I)', attname, format_type(atttypid, NULL)),
+           string_agg(format('%1$I = coalesce((n.old_ids OPERATOR(pg_catalog.->>) %1$L)::%2$s, s.%1$I)', attname, format_type(atttypid, NULL)),
                       ', ')
     INTO found_text, assignments FROM pg_attribute
-    WHERE attrelid = 'stages'::regclass AND NOT attisdropped AND attname = ANY (ARRAY[
+    WHERE attrelid = to_regclass(format('%I.stages', application)) AND NOT attisdropped AND attname = ANY (ARRAY[
         'stage_selection_template_id', 'data_extraction_template_id', 'response_generation_template_id',
         'selection_template_id', 'extraction_template_id', 'response_template_id']);
     EXECUTE format(
@@ -186,22 +203,33 @@ BEGIN
     END IF;
 
     -- 4. Edits, references, rows, foreign keys.
-    UPDATE prompt_templates p SET template_name = t.template_name, template_type = t.template_type, template_text = t.content
-    FROM pg_temp.since m JOIN templates t ON t.template_id = m.target_id
-    WHERE m.edited AND m.is_primary AND p.template_id::text = m.source_id;
+    statement := format('UPDATE %1$I.prompt_templates p SET template_name = t.template_name, template_type = t.template_type,'
+        ' template_text = t.content FROM pg_temp.since m JOIN %1$I.templates t ON t.template_id OPERATOR(pg_catalog.=) m.target_id'
+        ' WHERE m.edited AND m.is_primary AND p.template_id::text OPERATOR(pg_catalog.=) m.source_id', application);
+    PERFORM set_config('search_path', path_of_triggers, true);
+    EXECUTE statement;
+    SET LOCAL search_path = pg_catalog, pg_temp;
     DELETE FROM pg_temp.back WHERE is_uuid AND source_id !~ uuid_pattern;
     SELECT count(*) INTO changed FROM pg_temp.back;
     IF changed > 0 THEN
-        EXECUTE format('UPDATE stages s SET %s FROM (SELECT row_key, jsonb_object_agg(column_name, source_id) AS old_ids'
-                       ' FROM pg_temp.back GROUP BY row_key) n WHERE s.stage_id::text = n.row_key', assignments);
+        statement := format('UPDATE %I.stages s SET %s FROM (SELECT row_key, pg_catalog.jsonb_object_agg(column_name, source_id)'
+            ' AS old_ids FROM pg_temp.back GROUP BY row_key) n WHERE s.stage_id::text OPERATOR(pg_catalog.=) n.row_key',
+            application, assignments);
+        PERFORM set_config('search_path', path_of_triggers, true);
+        EXECUTE statement;
+        SET LOCAL search_path = pg_catalog, pg_temp;
     END IF;
-    DELETE FROM templates t USING pg_temp.since m
-    WHERE m.loaded AND t.template_id = m.target_id AND (NOT m.edited OR m.is_primary);
+    DROP VIEW pg_temp.templates, pg_temp.stages;
+    statement := format('DELETE FROM %I.templates t USING pg_temp.since m WHERE m.loaded'
+        ' AND t.template_id OPERATOR(pg_catalog.=) m.target_id AND (NOT m.edited OR m.is_primary)', application);
+    PERFORM set_config('search_path', path_of_triggers, true);
+    EXECUTE statement;
     GET DIAGNOSTICS removed = ROW_COUNT;
+    SET LOCAL search_path = pg_catalog, pg_temp;
     FOR one IN SELECT * FROM pipelines.foreign_key WHERE move = this_move ORDER BY constraint_name LOOP
-        EXECUTE format('ALTER TABLE stages ADD CONSTRAINT %I %s', one.constraint_name, one.definition);
+        EXECUTE format('ALTER TABLE %I.stages ADD CONSTRAINT %I %s', application, one.constraint_name, one.definition);
         IF one.comment IS NOT NULL THEN
-            EXECUTE format('COMMENT ON CONSTRAINT %I ON stages IS %L', one.constraint_name, one.comment);
+            EXECUTE format('COMMENT ON CONSTRAINT %I ON %I.stages IS %L', one.constraint_name, application, one.comment);
         END IF;
     END LOOP;
 
@@ -221,3 +249,10 @@ BEGIN
     PERFORM set_config(key, value, true) FROM jsonb_each_text(settings_before);
 END
 $migration$;
+
+-- The session's own path again.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', coalesce(pg_catalog.current_setting('pipelines.path', true), 'public'), false);
+END
+$path$;

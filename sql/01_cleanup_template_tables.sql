@@ -22,12 +22,23 @@
 --   pipelines.default_business   owner, by id or name, of rows that nobody refers to (else the only business there is)
 --   pipelines.allow_dangling     on: leave references to nothing as they are
 --   pipelines.schema             schema of the application, else public
+
+-- From here every name is that of pg_catalog, also that of a type or an operator, whatever somebody has made in the
+-- application's schema.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('pipelines.path', pg_catalog.current_setting('search_path'), false);
+END
+$path$;
+SET search_path = pg_catalog, pg_temp;
+
 DO $migration$
 DECLARE
     application    CONSTANT text := coalesce(nullif(current_setting('pipelines.schema', true), ''), 'public');
     this_move      CONSTANT text := 'templates' || CASE application WHEN 'public' THEN '' ELSE '@' || application END;
     given_business CONSTANT text := nullif(current_setting('pipelines.default_business', true), '');
     may_dangle     CONSTANT boolean := coalesce(nullif(current_setting('pipelines.allow_dangling', true), ''), 'off')::boolean;
+    path_of_triggers CONSTANT text := format('pg_catalog, %I, pg_temp', application);
     code_version   CONSTANT text := 'sql/01_cleanup_template_tables.sql';
     columns_known  CONSTANT text[] := ARRAY[
         'stage_selection_template_id', 'data_extraction_template_id', 'response_generation_template_id',
@@ -35,7 +46,7 @@ DECLARE
     began          CONSTANT timestamptz := clock_timestamp();
     settings_before CONSTANT jsonb := (
         SELECT jsonb_object_agg(name, current_setting(name)) FROM pg_catalog.unnest(ARRAY[
-            'search_path', 'row_security', 'lock_timeout', 'work_mem', 'jit', 'enable_nestloop', 'client_min_messages']) AS name);
+            'row_security', 'lock_timeout', 'work_mem', 'jit', 'enable_nestloop', 'client_min_messages']) AS name);
     old_table      oid;
     new_table      oid;
     stages_table   oid;
@@ -53,11 +64,13 @@ DECLARE
     claims         text;
     assignments    text;
     new_values     text;
+    statement      text;
+    of_table       text;
     one            record;
     patience       text;
     locks_end      timestamptz;
 BEGIN
-    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true), set_config('row_security', 'off', true),
+    PERFORM set_config('row_security', 'off', true),
             set_config('work_mem', '128MB', true), set_config('jit', 'off', true);
     IF current_setting('lock_timeout') = '0' THEN
         PERFORM set_config('lock_timeout', '500ms', true);
@@ -406,8 +419,11 @@ BEGIN
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', stages_table::regclass, one.conname);
     END LOOP;
 
-    -- From here the application's names are found without a schema, also by its own triggers.
-    PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', application), true);
+    -- From here the application's tables are found without a schema. Its own triggers need its path: the two statements that
+    -- fire them run under it, and name the schema of all that they call.
+    FOREACH of_table IN ARRAY ARRAY['businesses', 'prompt_templates', 'templates', 'stages'] LOOP
+        EXECUTE format('CREATE TEMP VIEW %2$I AS SELECT * FROM %1$I.%2$I', application, of_table);
+    END LOOP;
     SET CONSTRAINTS ALL IMMEDIATE;
 
     -- 4. What every old row would become, whoever owns it; what every reference means.
@@ -481,7 +497,7 @@ BEGIN
                'SELECT %1$I::text COLLATE "C" AS value, business_id AS owner_id, count(*) AS uses FROM stages GROUP BY 1, 2'
            END, attname), ' UNION ALL '),
            string_agg(format('%1$I = coalesce(n.%1$I, s.%1$I)', attname), ', '),
-           string_agg(format('(max(new_value) FILTER (WHERE column_name = %1$L))::%2$s AS %1$I', attname,
+           string_agg(format('(pg_catalog.max(new_value) FILTER (WHERE column_name OPERATOR(pg_catalog.=) %1$L))::%2$s AS %1$I', attname,
                              format_type(atttypid, NULL)), ', ')
     INTO found_text, claims, assignments, new_values FROM pg_attribute
     WHERE attrelid = stages_table AND attname = ANY (columns_there);
@@ -598,11 +614,14 @@ BEGIN
 
     -- 7. The rows, and the proof that they are there as the map says.
     SET LOCAL enable_nestloop = off;
-    INSERT INTO templates (template_id, business_id, template_name, template_type, content)
-    SELECT i.target_id, i.owner_id, m.template_name, m.template_type, m.content
-    FROM pg_temp.mapped m JOIN pipelines.id_map i ON i.source_id = m.source_id
-    WHERE i.move = this_move AND i.disposition = 'inserted';
+    statement := format('INSERT INTO %I.templates (template_id, business_id, template_name, template_type, content)'
+        ' SELECT i.target_id, i.owner_id, m.template_name, m.template_type, m.content'
+        ' FROM pg_temp.mapped m JOIN pipelines.id_map i ON i.source_id OPERATOR(pg_catalog.=) m.source_id'
+        ' WHERE i.move OPERATOR(pg_catalog.=) %L AND i.disposition OPERATOR(pg_catalog.=) %L', application, this_move, 'inserted');
+    PERFORM set_config('search_path', path_of_triggers, true);
+    EXECUTE statement;
     GET DIAGNOSTICS copied = ROW_COUNT;
+    SET LOCAL search_path = pg_catalog, pg_temp;
     SELECT count(*) INTO found_rows FROM pipelines.id_map i LEFT JOIN (
         SELECT t.template_id, t.business_id, sha256(convert_to(
                    coalesce(octet_length(t.template_name) || ':' || t.template_name, '-')
@@ -631,9 +650,12 @@ BEGIN
     GET DIAGNOSTICS changed = ROW_COUNT;
     IF changed > 0 THEN
         ANALYZE pipelines.reference_change;
-        EXECUTE format('UPDATE stages s SET %s FROM (SELECT row_key, %s FROM pipelines.reference_change'
-                       ' WHERE move = %L AND run_id = %s GROUP BY row_key) n WHERE s.stage_id::text = n.row_key',
-                       assignments, new_values, this_move, this_run);
+        statement := format('UPDATE %I.stages s SET %s FROM (SELECT row_key, %s FROM pipelines.reference_change'
+            ' WHERE move OPERATOR(pg_catalog.=) %L AND run_id OPERATOR(pg_catalog.=) %s GROUP BY row_key) n'
+            ' WHERE s.stage_id::text OPERATOR(pg_catalog.=) n.row_key', application, assignments, new_values, this_move, this_run);
+        PERFORM set_config('search_path', path_of_triggers, true);
+        EXECUTE statement;
+        SET LOCAL search_path = pg_catalog, pg_temp;
         SELECT count(*) INTO found_rows FROM pipelines.reference_change c
         LEFT JOIN pg_temp.reference r ON r.row_key = c.row_key AND r.column_name = c.column_name
         WHERE c.move = this_move AND c.run_id = this_run AND r.id IS DISTINCT FROM c.new_value::uuid;
@@ -658,16 +680,18 @@ BEGIN
     -- 9. The old table is frozen and leaves; the journal says so.
     retired_schema := format('pipelines_retired_%s', this_run);
     DROP VIEW pg_temp.mapped, pg_temp.reference;
-    EXECUTE format('CREATE TRIGGER pipelines_frozen BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON prompt_templates'
-                   ' FOR EACH STATEMENT EXECUTE FUNCTION pipelines.refuse_write(%L)', application || '.templates');
-    ALTER TABLE prompt_templates ENABLE ALWAYS TRIGGER pipelines_frozen;  -- for replica sessions too
+    DROP VIEW pg_temp.businesses, pg_temp.prompt_templates, pg_temp.templates, pg_temp.stages;
+    EXECUTE format('CREATE TRIGGER pipelines_frozen BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %I.prompt_templates'
+                   ' FOR EACH STATEMENT EXECUTE FUNCTION pipelines.refuse_write(%L)', application, application || '.templates');
+    -- For replica sessions too.
+    EXECUTE format('ALTER TABLE %I.prompt_templates ENABLE ALWAYS TRIGGER pipelines_frozen', application);
     EXECUTE format('CREATE SCHEMA %I', retired_schema);
     INSERT INTO pipelines.batch (run_id, move, phase, range, filenode, rows)
     VALUES (this_run, this_move, 'adoption', 'all', pg_relation_filenode(old_table),
             (SELECT count(*) FROM pipelines.id_map WHERE move = this_move AND disposition = 'adopted')),
            (this_run, this_move, 'copy', '(0,0)-', pg_relation_filenode(old_table),
             (SELECT count(*) FROM pipelines.id_map WHERE move = this_move AND owner_rule <> 'copy'));
-    EXECUTE format('ALTER TABLE prompt_templates SET SCHEMA %I', retired_schema);
+    EXECUTE format('ALTER TABLE %I.prompt_templates SET SCHEMA %I', application, retired_schema);
     INSERT INTO pipelines.move (move, source_schema, source_table, source_oid, target_oid, milestone, fence, mapping,
                                 default_owner, retired_schema, write_pause_ms, switched_xmin)
     VALUES (this_move, application, 'prompt_templates', old_table, new_table, 'confirmed', this_run, code_version,
@@ -681,3 +705,10 @@ BEGIN
     PERFORM set_config(key, value, true) FROM jsonb_each_text(settings_before);
 END
 $migration$;
+
+-- The session's own path again.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', coalesce(pg_catalog.current_setting('pipelines.path', true), 'public'), false);
+END
+$path$;

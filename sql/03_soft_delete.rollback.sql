@@ -9,10 +9,27 @@
 -- Going back     03_soft_delete.sql
 --
 --   pipelines.accept_loss   on: go back although rows are deleted softly; they live again (--accept-loss of `down`)
+
+-- The application's schema is that in which stages is found now. From here every name is that of pg_catalog, also that of an
+-- operator, whatever somebody has made in the application's schema.
+DO $home$
+DECLARE
+    found CONSTANT pg_catalog.text := (
+        SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+        WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('stages'));
+BEGIN
+    IF found IS NOT NULL THEN
+        PERFORM pg_catalog.set_config('pipelines.home', found, false),
+                pg_catalog.set_config('pipelines.path', pg_catalog.current_setting('search_path'), false);
+    END IF;
+END
+$home$;
+SET search_path = pg_catalog, pg_temp;
+
 DO $migration$
 DECLARE
-    home        CONSTANT text := (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                                  WHERE c.oid = to_regclass('stages'));
+    home        CONSTANT text := current_setting('pipelines.home', true);
     accept_loss CONSTANT boolean := coalesce(nullif(current_setting('pipelines.accept_loss', true), ''), 'off')::boolean;
     -- In milliseconds: over before the server looks for a deadlock, so that nobody else ends for our sake.
     patience    CONSTANT text := greatest(1000::numeric * extract(epoch FROM least(
@@ -21,35 +38,42 @@ DECLARE
     of_table    text;
     deleted     bigint;
 BEGIN
-    IF home IS NULL THEN
+    IF to_regclass(home || '.stages') IS NULL THEN
         RAISE EXCEPTION 'there is no stages in the search_path'
             USING HINT = 'Name the application''s schema: PGOPTIONS=''-c search_path=NAME'', or --schema NAME';
     END IF;
-    PERFORM set_config('search_path', format('%I, pg_temp', home), true), set_config('client_min_messages', 'warning', true);
+    PERFORM set_config('client_min_messages', 'warning', true);
     -- VACUUM gives way, but only after a while; in this mode nobody else waits behind us.
     PERFORM set_config('lock_timeout', '0', true);
-    LOCK TABLE stages, templates IN SHARE UPDATE EXCLUSIVE MODE;
+    EXECUTE format('LOCK TABLE %1$s.stages, %1$s.templates IN SHARE UPDATE EXCLUSIVE MODE', home);
     PERFORM set_config('lock_timeout', patience, true);
     -- Nobody waits for a client that sleeps in front of its COMMIT.
     PERFORM set_config('idle_in_transaction_session_timeout', '5s', true);
-    LOCK TABLE stages, templates IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('LOCK TABLE %1$s.stages, %1$s.templates IN ACCESS EXCLUSIVE MODE', home);
 
-    DROP FUNCTION IF EXISTS living_stages(), living_templates(), soft_delete_stage(uuid), restore_stage(uuid),
-                            soft_delete_template(uuid), restore_template(uuid);
+    EXECUTE format('DROP FUNCTION IF EXISTS %1$s.living_stages(), %1$s.living_templates(), %1$s.soft_delete_stage(uuid),'
+                   ' %1$s.restore_stage(uuid), %1$s.soft_delete_template(uuid), %1$s.restore_template(uuid)', home);
     FOREACH of_table IN ARRAY ARRAY['stages', 'templates'] LOOP
         CONTINUE WHEN NOT EXISTS (
-            SELECT FROM pg_attribute WHERE attrelid = of_table::regclass AND attname = 'deleted_at' AND NOT attisdropped
+            SELECT FROM pg_attribute WHERE attrelid = to_regclass(home || '.' || of_table) AND attname = 'deleted_at' AND NOT attisdropped
             AND col_description(attrelid, attnum) LIKE '%Made by migration 03.');
-        EXECUTE format('SELECT count(*) FROM %I WHERE deleted_at IS NOT NULL', of_table) INTO deleted;
+        EXECUTE format('SELECT count(*) FROM %s.%I WHERE deleted_at IS NOT NULL', home, of_table) INTO deleted;
         IF deleted > 0 AND NOT accept_loss THEN
             RAISE EXCEPTION '% rows of % are deleted softly and would live again', deleted, of_table
                 USING HINT = 'Nothing was changed. Restore them or delete them for good; to go back all the same: '
                              'PGOPTIONS=''-c pipelines.accept_loss=on'', or down --accept-loss';
         END IF;
-        EXECUTE format('ALTER TABLE %I DROP COLUMN deleted_at', of_table);
+        EXECUTE format('ALTER TABLE %s.%I DROP COLUMN deleted_at', home, of_table);
     END LOOP;
-    DROP INDEX IF EXISTS idx_stages_deleted_at, idx_templates_deleted_at;  -- where the column stays
+    EXECUTE format('DROP INDEX IF EXISTS %1$s.idx_stages_deleted_at, %1$s.idx_templates_deleted_at', home);  -- where the column stays
 
     DELETE FROM pipelines_migrations.applied WHERE number = 3;
 END
 $migration$;
+
+-- The session's own path again.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', coalesce(pg_catalog.current_setting('pipelines.path', true), 'public'), false);
+END
+$path$;

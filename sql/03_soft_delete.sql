@@ -27,33 +27,38 @@
 
 SET client_min_messages = warning;
 
--- Without ON_ERROR_STOP psql goes on after an error: then it finds no table in this path, and changes nothing.
-DO $path$
+-- The application's schema is that in which stages is found now. From here every name is that of pg_catalog, also that of an
+-- operator, whatever somebody has made in the application's schema.
+DO $home$
+DECLARE
+    found CONSTANT pg_catalog.text := (
+        SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+        WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('stages'));
 BEGIN
-    IF current_setting('search_path') <> 'pg_temp' THEN
-        PERFORM set_config('pipelines.given_path', current_setting('search_path'), false);
+    IF found IS NOT NULL THEN
+        PERFORM pg_catalog.set_config('pipelines.given', found, false),
+                pg_catalog.set_config('pipelines.path', pg_catalog.current_setting('search_path'), false);
     END IF;
-    PERFORM set_config('search_path', 'pg_temp', false);
+    -- Nothing is found here as long as nothing is proven: without ON_ERROR_STOP psql goes on after an error.
+    PERFORM pg_catalog.set_config('pipelines.home', '', false);
 END
-$path$;
+$home$;
+SET search_path = pg_catalog, pg_temp;
 
--- From here the names of this file are those of the schema in which stages is found, and each lock is awaited for a while.
 DO $settings$
 DECLARE
-    home text;
+    home CONSTANT text := current_setting('pipelines.given', true);
 BEGIN
-    PERFORM set_config('search_path', current_setting('pipelines.given_path'), true);
-    SELECT n.nspname INTO home FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = to_regclass('stages') AND to_regclass('templates') IS NOT NULL;
-    IF home IS NULL THEN
+    IF to_regclass(home || '.stages') IS NULL OR to_regclass(home || '.templates') IS NULL THEN
         RAISE EXCEPTION 'there is no stages or no templates in the search_path'
             USING HINT = 'Name the application''s schema: PGOPTIONS=''-c search_path=NAME'', or --schema NAME';
     END IF;
-    PERFORM set_config('search_path', format('%I, pg_temp', home), false);
     -- In milliseconds: over before the server looks for a deadlock, so that nobody else ends for our sake.
     PERFORM set_config('lock_timeout', greatest(1000::numeric * extract(epoch FROM least(
         coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms')::interval,
-        current_setting('deadlock_timeout')::interval / 2::float8)), 1::numeric)::int::text, false);
+        current_setting('deadlock_timeout')::interval / 2::float8)), 1::numeric)::int::text, false),
+            set_config('pipelines.home', home, false);
 END
 $settings$;
 
@@ -63,17 +68,18 @@ DECLARE
     of_table   text;
     found_type regtype;
     patience   CONSTANT text := current_setting('lock_timeout');
+    home       CONSTANT text := current_setting('pipelines.home');
 BEGIN
     -- VACUUM gives way, but only after a while; in this mode nobody else waits behind us.
     SET LOCAL lock_timeout = 0;
-    LOCK TABLE stages, templates IN SHARE UPDATE EXCLUSIVE MODE;
+    EXECUTE format('LOCK TABLE %1$s.stages, %1$s.templates IN SHARE UPDATE EXCLUSIVE MODE', home);
     PERFORM set_config('lock_timeout', patience, true);
     FOREACH of_table IN ARRAY ARRAY['stages', 'templates'] LOOP
         SELECT atttypid INTO found_type FROM pg_attribute
-        WHERE attrelid = of_table::regclass AND attname = 'deleted_at' AND NOT attisdropped;
+        WHERE attrelid = to_regclass(home || '.' || of_table) AND attname = 'deleted_at' AND NOT attisdropped;
         IF NOT FOUND THEN
-            EXECUTE format('ALTER TABLE %I ADD COLUMN deleted_at timestamptz', of_table);
-            EXECUTE format('COMMENT ON COLUMN %I.deleted_at IS ''NULL: the row lives. Made by migration 03.''', of_table);
+            EXECUTE format('ALTER TABLE %s.%I ADD COLUMN deleted_at timestamptz', home, of_table);
+            EXECUTE format('COMMENT ON COLUMN %s.%I.deleted_at IS ''NULL: the row lives. Made by migration 03.''', home, of_table);
         ELSIF found_type <> 'timestamptz'::regtype THEN
             RAISE EXCEPTION '%.deleted_at is there and is %, not timestamptz', of_table, found_type
                 USING HINT = 'Give the column this type or another name, then run this again.';
@@ -85,10 +91,12 @@ $columns$;
 -- What an interrupted build left behind.
 DO $invalid$
 DECLARE
-    one record;
+    home CONSTANT text := current_setting('pipelines.home');
+    one  record;
 BEGIN
     FOR one IN SELECT indexrelid::regclass AS name FROM pg_index WHERE NOT indisvalid
-               AND indexrelid IN (to_regclass('idx_stages_deleted_at'), to_regclass('idx_templates_deleted_at'))
+               AND indexrelid IN (to_regclass(home || '.idx_stages_deleted_at'),
+                                  to_regclass(home || '.idx_templates_deleted_at'))
     LOOP
         EXECUTE format('DROP INDEX %s', one.name);
     END LOOP;
@@ -99,87 +107,112 @@ $invalid$;
 SET lock_timeout = 0;
 SET statement_timeout = 0;
 
+-- The names of the application without its schema, for statements that call nothing.
+DO $path$
+BEGIN
+    PERFORM set_config('search_path', concat_ws(', ', 'pg_catalog', current_setting('pipelines.home', true), 'pg_temp'), false);
+END
+$path$;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_stages_deleted_at ON stages (business_id, deleted_at)
 WHERE deleted_at IS NOT NULL;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_templates_deleted_at ON templates (business_id, deleted_at)
 WHERE deleted_at IS NOT NULL;
+SET search_path = pg_catalog, pg_temp;
 
--- The two that the planner opens up take no settings of their own, hence the full names.
-DO $living$
+-- They stay behind, in the application's schema, and run with the rights of whoever calls them. Triggers on the tables need the
+-- application's path; nothing in these bodies is found by it: each name has its schema, operators too. The two that the planner
+-- opens up take no settings of their own, and call nothing.
+DO $functions$
 DECLARE
+    home     CONSTANT text := current_setting('pipelines.home');
     of_table text;
+    body     text;
 BEGIN
     FOREACH of_table IN ARRAY ARRAY['stages', 'templates'] LOOP
-        EXECUTE format('CREATE OR REPLACE FUNCTION living_%1$s() RETURNS SETOF %1$s LANGUAGE sql STABLE AS '
-                       '$body$ SELECT * FROM %2$I.%1$s WHERE deleted_at IS NULL $body$', of_table, current_schema);
+        EXECUTE format('CREATE OR REPLACE FUNCTION %2$s.living_%1$s() RETURNS SETOF %2$s.%1$s LANGUAGE sql STABLE AS '
+                       '$body$ SELECT * FROM %2$s.%1$s WHERE deleted_at IS NULL $body$', of_table, home);
     END LOOP;
-END
-$living$;
-
-CREATE OR REPLACE FUNCTION soft_delete_template(id uuid) RETURNS boolean LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+    FOREACH body IN ARRAY ARRAY[$body$
+CREATE OR REPLACE FUNCTION HOME.soft_delete_template(id uuid) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, HOME, pg_temp AS $$
 DECLARE
     of_column text;
     user_id   uuid;
 BEGIN
     -- FOR UPDATE: whoever is about to refer to it, under a foreign key, comes before or after.
-    PERFORM FROM templates WHERE template_id = id AND deleted_at IS NULL FOR UPDATE;
+    PERFORM FROM HOME.templates WHERE template_id OPERATOR(pg_catalog.=) id AND deleted_at IS NULL FOR UPDATE;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
     FOR of_column IN
-        SELECT attname FROM pg_attribute WHERE attrelid = 'stages'::regclass AND NOT attisdropped AND attname = ANY (ARRAY[
+        SELECT attname FROM pg_catalog.pg_attribute
+        WHERE attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(LITERAL) AND NOT attisdropped
+        AND attname OPERATOR(pg_catalog.=) ANY (ARRAY[
             'stage_selection_template_id', 'data_extraction_template_id', 'response_generation_template_id',
-            'selection_template_id', 'extraction_template_id', 'response_template_id'])
+            'selection_template_id', 'extraction_template_id', 'response_template_id']::text[])
     LOOP
         -- A literal without a type: the column may be varchar or uuid, and its index serves both.
-        EXECUTE format('SELECT stage_id FROM stages WHERE %I = %L AND deleted_at IS NULL LIMIT 1', of_column, id) INTO user_id;
+        EXECUTE pg_catalog.format('SELECT stage_id FROM %s WHERE %I OPERATOR(pg_catalog.=) %L AND deleted_at IS NULL LIMIT 1',
+                                  LITERAL, of_column, id) INTO user_id;
         IF user_id IS NOT NULL THEN
             RAISE EXCEPTION 'stage % refers to template % in %', user_id, id, of_column
                 USING ERRCODE = 'foreign_key_violation', HINT = 'Give the stage another template, or delete it first.';
         END IF;
     END LOOP;
-    UPDATE templates SET deleted_at = clock_timestamp() WHERE template_id = id;
+    UPDATE HOME.templates SET deleted_at = pg_catalog.clock_timestamp() WHERE template_id OPERATOR(pg_catalog.=) id;
     RETURN true;
 END
-$$;
-
-CREATE OR REPLACE FUNCTION restore_template(id uuid) RETURNS boolean LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+$$
+$body$, $body$
+CREATE OR REPLACE FUNCTION HOME.restore_template(id uuid) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, HOME, pg_temp AS $$
 BEGIN
-    UPDATE templates SET deleted_at = NULL WHERE template_id = id AND deleted_at IS NOT NULL;
+    UPDATE HOME.templates SET deleted_at = NULL WHERE template_id OPERATOR(pg_catalog.=) id AND deleted_at IS NOT NULL;
     RETURN FOUND;
 END
-$$;
-
-CREATE OR REPLACE FUNCTION soft_delete_stage(id uuid) RETURNS boolean LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+$$
+$body$, $body$
+CREATE OR REPLACE FUNCTION HOME.soft_delete_stage(id uuid) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, HOME, pg_temp AS $$
 BEGIN
-    UPDATE stages SET deleted_at = clock_timestamp() WHERE stage_id = id AND deleted_at IS NULL;
+    UPDATE HOME.stages SET deleted_at = pg_catalog.clock_timestamp()
+    WHERE stage_id OPERATOR(pg_catalog.=) id AND deleted_at IS NULL;
     RETURN FOUND;
 END
-$$;
-
-CREATE OR REPLACE FUNCTION restore_stage(id uuid) RETURNS boolean LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+$$
+$body$, $body$
+CREATE OR REPLACE FUNCTION HOME.restore_stage(id uuid) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, HOME, pg_temp AS $$
 DECLARE
     used uuid[];
     gone text;
 BEGIN
-    PERFORM FROM stages WHERE stage_id = id AND deleted_at IS NOT NULL FOR UPDATE;
+    PERFORM FROM HOME.stages WHERE stage_id OPERATOR(pg_catalog.=) id AND deleted_at IS NOT NULL FOR UPDATE;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
     used := ARRAY(
-        SELECT r.value::uuid FROM stages s CROSS JOIN LATERAL jsonb_each_text(to_jsonb(s)) AS r (name, value)
-        WHERE s.stage_id = id AND r.name LIKE '%\_template\_id' AND r.value ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$');
-    SELECT string_agg(template_id::text, ', ') INTO gone
-    FROM (SELECT template_id, deleted_at FROM templates WHERE template_id = ANY (used) ORDER BY 1 FOR KEY SHARE) t
-    WHERE deleted_at IS NOT NULL;
+        SELECT r.value::uuid FROM HOME.stages s
+        CROSS JOIN LATERAL pg_catalog.jsonb_each_text(pg_catalog.to_jsonb(s)) AS r (name, value)
+        WHERE s.stage_id OPERATOR(pg_catalog.=) id AND r.name OPERATOR(pg_catalog.~~) '%\_template\_id'
+          AND r.value OPERATOR(pg_catalog.~) '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$');
+    SELECT pg_catalog.string_agg(t.template_id::text, ', ') INTO gone
+    FROM (SELECT template_id, deleted_at FROM HOME.templates WHERE template_id OPERATOR(pg_catalog.=) ANY (used)
+          ORDER BY 1 FOR KEY SHARE) t
+    WHERE t.deleted_at IS NOT NULL;
     IF gone IS NOT NULL THEN
         RAISE EXCEPTION 'stage % refers to deleted templates: %', id, gone
             USING ERRCODE = 'foreign_key_violation', HINT = 'Restore them first: SELECT restore_template(…)';
     END IF;
-    UPDATE stages SET deleted_at = NULL WHERE stage_id = id;
+    UPDATE HOME.stages SET deleted_at = NULL WHERE stage_id OPERATOR(pg_catalog.=) id;
     RETURN true;
 END
-$$;
+$$
+$body$] LOOP
+        EXECUTE replace(replace(body, 'LITERAL', quote_literal(home || '.stages')), 'HOME', home);
+    END LOOP;
+END
+$functions$;
 
 CREATE SCHEMA IF NOT EXISTS pipelines_migrations;
 CREATE TABLE IF NOT EXISTS pipelines_migrations.applied (
@@ -192,28 +225,40 @@ CREATE TABLE IF NOT EXISTS pipelines_migrations.applied (
 -- Only what stands is recorded.
 DO $proof$
 DECLARE
+    home    CONSTANT text := coalesce(current_setting('pipelines.home', true), '');
     missing text;
 BEGIN
+    IF home = '' THEN
+        RAISE EXCEPTION 'the first step of this file failed'
+            USING HINT = 'The error before this one says why. Put that right, then run this again.';
+    END IF;
     SELECT string_agg(what, ', ') INTO missing FROM (
         SELECT w.of_table || '.deleted_at as timestamptz' AS what FROM (VALUES ('stages'), ('templates')) AS w (of_table)
-        WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(w.of_table) AND attname = 'deleted_at'
+        WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(home || '.' || w.of_table) AND attname = 'deleted_at'
                           AND NOT attisdropped AND atttypid = 'timestamptz'::regtype)
         UNION ALL
         SELECT w.name FROM (VALUES ('idx_stages_deleted_at', 'stages'), ('idx_templates_deleted_at', 'templates'))
                AS w (name, of_table)
         WHERE NOT EXISTS (
-            SELECT FROM pg_index i WHERE i.indexrelid = to_regclass(w.name) AND i.indrelid = to_regclass(w.of_table)
+            SELECT FROM pg_index i WHERE i.indexrelid = to_regclass(home || '.' || w.name) AND i.indrelid = to_regclass(home || '.' || w.of_table)
             AND i.indisvalid AND i.indpred IS NOT NULL AND ARRAY['business_id', 'deleted_at'] = ARRAY(
                 SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indexrelid ORDER BY a.attnum))
         UNION ALL
         SELECT name FROM unnest(ARRAY['living_stages()', 'living_templates()', 'soft_delete_stage(uuid)', 'restore_stage(uuid)',
                                       'soft_delete_template(uuid)', 'restore_template(uuid)']) AS name
-        WHERE to_regprocedure(quote_ident(current_schema) || '.' || name) IS NULL
+        WHERE to_regprocedure(home || '.' || name) IS NULL
     ) AS wanted;
-    IF missing IS NOT NULL OR current_schema IS NULL THEN
+    IF missing IS NOT NULL THEN
         RAISE EXCEPTION 'not everything of this file is there: %', missing
             USING HINT = 'The error before this one says why. Put that right, then run this again.';
     END IF;
     INSERT INTO pipelines_migrations.applied (number, name) VALUES (3, '03_soft_delete') ON CONFLICT DO NOTHING;
 END
 $proof$;
+
+-- The session's own path again.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', coalesce(pg_catalog.current_setting('pipelines.path', true), 'public'), false);
+END
+$path$;

@@ -9,18 +9,28 @@
 --
 --   pipelines.accept_loss   on: go back although lines are lost (--accept-loss of `down`)
 --   pipelines.schema        schema of the application, else public
+
+-- From here every name is that of pg_catalog, also that of a type or an operator, whatever somebody has made in the
+-- application's schema.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('pipelines.path', pg_catalog.current_setting('search_path'), false);
+END
+$path$;
+SET search_path = pg_catalog, pg_temp;
+
 DO $migration$
 DECLARE
     application     CONSTANT text := coalesce(nullif(current_setting('pipelines.schema', true), ''), 'public');
     accept_loss     CONSTANT boolean := coalesce(nullif(current_setting('pipelines.accept_loss', true), ''), 'off')::boolean;
     settings_before CONSTANT jsonb := (SELECT jsonb_object_agg(name, current_setting(name)) FROM pg_catalog.unnest(
-                                       ARRAY['search_path', 'lock_timeout', 'client_min_messages']) AS name);
+                                       ARRAY['lock_timeout', 'client_min_messages']) AS name);
     -- In milliseconds: over before the server looks for a deadlock, so that nobody else ends for our sake.
     patience    CONSTANT text := greatest(1000::numeric * extract(epoch FROM least(
                              coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms')::interval,
                              current_setting('deadlock_timeout')::interval / 2::float8)), 1::numeric)::int::text;
+    of_table    text;
 BEGIN
-    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
     IF to_regclass('pipelines_migrations.applied') IS NOT NULL THEN
         DELETE FROM pipelines_migrations.applied WHERE number = 4;
     END IF;
@@ -41,16 +51,12 @@ BEGIN
             USING HINT = 'Nothing was changed. Save them first: \copy (SELECT * FROM audit.change) TO FILE; to go back all the '
                          'same: PGOPTIONS=''-c pipelines.accept_loss=on'', or down --accept-loss';
     END IF;
-    PERFORM set_config('client_min_messages', 'warning', true),
-            set_config('search_path', format('pg_catalog, %I, pg_temp', application), true);
-    DROP TRIGGER IF EXISTS audit_insert ON stages;
-    DROP TRIGGER IF EXISTS audit_update ON stages;
-    DROP TRIGGER IF EXISTS audit_delete ON stages;
-    DROP TRIGGER IF EXISTS audit_truncate ON stages;
-    DROP TRIGGER IF EXISTS audit_insert ON templates;
-    DROP TRIGGER IF EXISTS audit_update ON templates;
-    DROP TRIGGER IF EXISTS audit_delete ON templates;
-    DROP TRIGGER IF EXISTS audit_truncate ON templates;
+    PERFORM set_config('client_min_messages', 'warning', true);
+    FOREACH of_table IN ARRAY ARRAY['stages', 'templates'] LOOP
+        EXECUTE format('DROP TRIGGER IF EXISTS audit_insert ON %1$I.%2$I; DROP TRIGGER IF EXISTS audit_update ON %1$I.%2$I;'
+                       'DROP TRIGGER IF EXISTS audit_delete ON %1$I.%2$I; DROP TRIGGER IF EXISTS audit_truncate ON %1$I.%2$I',
+                       application, of_table);
+    END LOOP;
     DROP FUNCTION audit.record_change(), audit.add_partitions(integer);
     DROP TABLE audit.change;  -- and its partitions; not those that were detached, which the schema then does not let go
     DROP SCHEMA audit;
@@ -68,3 +74,10 @@ BEGIN
     PERFORM set_config(key, value, true) FROM jsonb_each_text(settings_before);
 END
 $migration$;
+
+-- The session's own path again.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', coalesce(pg_catalog.current_setting('pipelines.path', true), 'public'), false);
+END
+$path$;

@@ -26,11 +26,21 @@
 --   psql -X -v ON_ERROR_STOP=1 -f sql/04_audit_log.sql
 --
 --   pipelines.schema   schema of the application, else public
+
+-- From here every name is that of pg_catalog, also that of a type or an operator, whatever somebody has made in the
+-- application's schema.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('pipelines.path', pg_catalog.current_setting('search_path'), false);
+END
+$path$;
+SET search_path = pg_catalog, pg_temp;
+
 DO $migration$
 DECLARE
     application     CONSTANT text := coalesce(nullif(current_setting('pipelines.schema', true), ''), 'public');
     settings_before CONSTANT jsonb := (SELECT jsonb_object_agg(name, current_setting(name)) FROM pg_catalog.unnest(
-                                       ARRAY['search_path', 'lock_timeout', 'client_min_messages']) AS name);
+                                       ARRAY['lock_timeout', 'client_min_messages']) AS name);
     its_comment     CONSTANT text := 'audit log, version 1';
     -- In milliseconds: over before the server looks for a deadlock, so that nobody else ends for our sake.
     patience    CONSTANT text := greatest(1000::numeric * extract(epoch FROM least(
@@ -39,7 +49,7 @@ DECLARE
     of_table        text;
     its_key         text;
 BEGIN
-    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true), set_config('client_min_messages', 'warning', true),
+    PERFORM set_config('client_min_messages', 'warning', true),
             set_config('lock_timeout', patience, true);
     CREATE SCHEMA IF NOT EXISTS pipelines_migrations;
     CREATE TABLE IF NOT EXISTS pipelines_migrations.applied (
@@ -168,27 +178,33 @@ BEGIN
     REVOKE ALL ON FUNCTION audit.record_change() FROM PUBLIC;
 
     -- 5. The triggers come last, because writers wait from here on.
-    PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', application), true);
     -- VACUUM gives way, but only after a while; in this mode nobody else waits behind us.
     PERFORM set_config('lock_timeout', '0', true);
-    LOCK TABLE stages, templates IN SHARE UPDATE EXCLUSIVE MODE;
+    EXECUTE format('LOCK TABLE %1$I.stages, %1$I.templates IN SHARE UPDATE EXCLUSIVE MODE', application);
     PERFORM set_config('lock_timeout', patience, true);
     -- Nobody waits for a client that sleeps in front of its COMMIT.
     PERFORM set_config('idle_in_transaction_session_timeout', '5s', true);
-    LOCK TABLE stages, templates IN SHARE ROW EXCLUSIVE MODE;
+    EXECUTE format('LOCK TABLE %1$I.stages, %1$I.templates IN SHARE ROW EXCLUSIVE MODE', application);
     FOR of_table, its_key IN VALUES ('stages', 'stage_id'), ('templates', 'template_id') LOOP
         EXECUTE format(
-            'CREATE TRIGGER audit_insert AFTER INSERT ON %1$I REFERENCING NEW TABLE AS new_rows'
+            'CREATE TRIGGER audit_insert AFTER INSERT ON %3$I.%1$I REFERENCING NEW TABLE AS new_rows'
             ' FOR EACH STATEMENT EXECUTE FUNCTION audit.record_change(%2$L);'
-            'CREATE TRIGGER audit_update AFTER UPDATE ON %1$I REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'
+            'CREATE TRIGGER audit_update AFTER UPDATE ON %3$I.%1$I REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'
             ' FOR EACH STATEMENT EXECUTE FUNCTION audit.record_change(%2$L);'
-            'CREATE TRIGGER audit_delete AFTER DELETE ON %1$I REFERENCING OLD TABLE AS old_rows'
+            'CREATE TRIGGER audit_delete AFTER DELETE ON %3$I.%1$I REFERENCING OLD TABLE AS old_rows'
             ' FOR EACH STATEMENT EXECUTE FUNCTION audit.record_change(%2$L);'
-            'CREATE TRIGGER audit_truncate AFTER TRUNCATE ON %1$I'
+            'CREATE TRIGGER audit_truncate AFTER TRUNCATE ON %3$I.%1$I'
             ' FOR EACH STATEMENT EXECUTE FUNCTION audit.record_change(%2$L);'
-            'ALTER TABLE %1$I ENABLE ALWAYS TRIGGER audit_insert, ENABLE ALWAYS TRIGGER audit_update,'
-            ' ENABLE ALWAYS TRIGGER audit_delete, ENABLE ALWAYS TRIGGER audit_truncate', of_table, its_key);
+            'ALTER TABLE %3$I.%1$I ENABLE ALWAYS TRIGGER audit_insert, ENABLE ALWAYS TRIGGER audit_update,'
+            ' ENABLE ALWAYS TRIGGER audit_delete, ENABLE ALWAYS TRIGGER audit_truncate', of_table, its_key, application);
     END LOOP;
     PERFORM set_config(key, value, true) FROM jsonb_each_text(settings_before);
 END
 $migration$;
+
+-- The session's own path again.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', coalesce(pg_catalog.current_setting('pipelines.path', true), 'public'), false);
+END
+$path$;

@@ -19,27 +19,32 @@ SET row_security = off;
 SET statement_timeout = 0;
 SET work_mem = '64MB';
 
--- Without ON_ERROR_STOP psql goes on after an error: then it finds no table in this path, and changes nothing.
-DO $path$
+-- 1. The application's schema is that in which stages is found now. From here every name is that of pg_catalog, also that of an
+-- operator, whatever somebody has made in the application's schema.
+DO $home$
+DECLARE
+    found CONSTANT pg_catalog.text := (
+        SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+        WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('stages'));
 BEGIN
-    IF current_setting('search_path') <> 'pg_temp' THEN
-        PERFORM set_config('pipelines.given_path', current_setting('search_path'), false);
+    IF found IS NOT NULL THEN
+        PERFORM pg_catalog.set_config('pipelines.given', found, false),
+                pg_catalog.set_config('pipelines.path', pg_catalog.current_setting('search_path'), false);
     END IF;
-    PERFORM set_config('search_path', 'pg_temp', false), set_config('pipelines.home', '', false);
+    -- Nothing is found here as long as nothing is proven: without ON_ERROR_STOP psql goes on after an error.
+    PERFORM pg_catalog.set_config('pipelines.home', '', false), pg_catalog.set_config('pipelines.checked', '', false);
 END
-$path$;
-
--- 1. Names, lock and lock_timeout as in 05.
+$home$;
+SET search_path = pg_catalog, pg_temp;
+-- Each lock is awaited for a while.
+-- What the settings allow is told to the plan; only the plan opens the application's schema.
 DO $settings$
 DECLARE
-    home      text;
-    this_move text;
+    home      CONSTANT text := current_setting('pipelines.given', true);
+    this_move CONSTANT text := 'templates' || CASE home WHEN 'public' THEN '' ELSE '@' || (parse_ident(home))[1] END;
 BEGIN
-    PERFORM set_config('search_path', current_setting('pipelines.given_path'), true);
-    SELECT n.nspname INTO home FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = to_regclass('stages') AND to_regclass('templates') IS NOT NULL;
-    this_move := 'templates' || CASE home WHEN 'public' THEN '' ELSE '@' || home END;
-    IF home IS NULL THEN
+    IF to_regclass(home || '.stages') IS NULL OR to_regclass(home || '.templates') IS NULL THEN
         RAISE EXCEPTION 'there is no stages or no templates in the search_path'
             USING HINT = 'Name the application''s schema: PGOPTIONS=''-c search_path=NAME'', or --schema NAME';
     ELSIF NOT pg_try_advisory_lock(
@@ -50,9 +55,7 @@ BEGIN
         RAISE EXCEPTION 'a run of the move %, or of this file, is active', this_move
             USING ERRCODE = 'object_in_use', HINT = 'Wait for it: python -m pipelines.templates status says where it stands.';
     END IF;
-    -- The path is still that of nothing: the plan opens it.
-    PERFORM set_config('search_path', 'pg_temp', false), set_config('pipelines.home', home, false),
-            set_config('pipelines.move_at_work', this_move, false),
+    PERFORM set_config('pipelines.checked', home, false), set_config('pipelines.move_at_work', this_move, false),
             set_config('pipelines.lock_timeout', greatest(1000::numeric * extract(epoch FROM least(
                 coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms')::interval,
                 current_setting('deadlock_timeout')::interval / 2::float8)), 1::numeric)::int::text, false);
@@ -64,10 +67,10 @@ DO $plan$
 DECLARE
     in_the_way text;
 BEGIN
-    IF coalesce(current_setting('pipelines.home', true), '') = '' THEN
+    IF coalesce(current_setting('pipelines.checked', true), '') = '' THEN
         RAISE EXCEPTION 'the step before this one failed' USING HINT = 'Nothing was changed. Put that right, then run this again.';
     END IF;
-    PERFORM set_config('search_path', quote_ident(current_setting('pipelines.home')), false);
+    PERFORM set_config('pipelines.home', current_setting('pipelines.checked'), false);
     IF to_regclass('pipelines_migrations.changed_column') IS NULL THEN
         CREATE TEMP TABLE stages (
             pipelines_new_stage_selection_template_id uuid, pipelines_new_data_extraction_template_id uuid,
@@ -98,50 +101,56 @@ DECLARE
     one record;
 BEGIN
     FOR one IN SELECT i.indexrelid::regclass AS name FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-               WHERE i.indrelid = 'stages'::regclass AND NOT i.indisvalid AND c.relname LIKE 'pipelines\_new\_idx\_%'
+               WHERE i.indrelid = to_regclass(current_setting('pipelines.home') || '.stages') AND NOT i.indisvalid AND c.relname LIKE 'pipelines\_new\_idx\_%'
     LOOP
         EXECUTE format('DROP INDEX %s', one.name);
     END LOOP;
 END
 $invalid$;
 SET lock_timeout = 0; -- what waits here makes nobody else wait
+-- The names of the application without its schema, those of temporary tables before them, for statements that call nothing.
+DO $path$
+BEGIN
+    PERFORM set_config('search_path', 'pg_catalog, ' || current_setting('pipelines.home'), false);
+END
+$path$;
 DO $$ BEGIN
-    IF to_regproc('pipelines_migrations.stand_in') IS NOT NULL THEN
+    IF pg_catalog.to_regproc('pipelines_migrations.stand_in') IS NOT NULL THEN
         CALL pipelines_migrations.stand_in('pipelines_new_stage_selection_template_id');
     END IF;
 END $$;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS pipelines_new_idx_stage_selection_template_id
 ON stages (pipelines_new_stage_selection_template_id);
 DO $$ BEGIN
-    IF to_regproc('pipelines_migrations.stand_in') IS NOT NULL THEN
+    IF pg_catalog.to_regproc('pipelines_migrations.stand_in') IS NOT NULL THEN
         CALL pipelines_migrations.stand_in('pipelines_new_data_extraction_template_id');
     END IF;
 END $$;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS pipelines_new_idx_data_extraction_template_id
 ON stages (pipelines_new_data_extraction_template_id);
 DO $$ BEGIN
-    IF to_regproc('pipelines_migrations.stand_in') IS NOT NULL THEN
+    IF pg_catalog.to_regproc('pipelines_migrations.stand_in') IS NOT NULL THEN
         CALL pipelines_migrations.stand_in('pipelines_new_response_generation_template_id');
     END IF;
 END $$;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS pipelines_new_idx_response_generation_template_id
 ON stages (pipelines_new_response_generation_template_id);
 DO $$ BEGIN
-    IF to_regproc('pipelines_migrations.stand_in') IS NOT NULL THEN
+    IF pg_catalog.to_regproc('pipelines_migrations.stand_in') IS NOT NULL THEN
         CALL pipelines_migrations.stand_in('pipelines_new_selection_template_id');
     END IF;
 END $$;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS pipelines_new_idx_selection_template_id
 ON stages (pipelines_new_selection_template_id);
 DO $$ BEGIN
-    IF to_regproc('pipelines_migrations.stand_in') IS NOT NULL THEN
+    IF pg_catalog.to_regproc('pipelines_migrations.stand_in') IS NOT NULL THEN
         CALL pipelines_migrations.stand_in('pipelines_new_extraction_template_id');
     END IF;
 END $$;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS pipelines_new_idx_extraction_template_id
 ON stages (pipelines_new_extraction_template_id);
 DO $$ BEGIN
-    IF to_regproc('pipelines_migrations.stand_in') IS NOT NULL THEN
+    IF pg_catalog.to_regproc('pipelines_migrations.stand_in') IS NOT NULL THEN
         CALL pipelines_migrations.stand_in('pipelines_new_response_template_id');
     END IF;
 END $$;
@@ -150,6 +159,7 @@ ON stages (pipelines_new_response_template_id);
 -- The temporary one, which nobody else sees.
 -- squawk-ignore ban-drop-table
 DROP TABLE IF EXISTS pg_temp.stages;
+SET search_path = pg_catalog, pg_temp;
 
 -- 4. The proof, then all at once: the old columns, the keys, NOT NULL, and what 05 kept of them.
 DO $proof$
@@ -159,12 +169,20 @@ BEGIN
     END IF;
 END
 $proof$;
+-- The names of the application without its schema, for statements that call nothing.
+DO $path$
+BEGIN
+    PERFORM set_config('search_path', concat_ws(', ', 'pg_catalog', current_setting('pipelines.home', true), 'pg_temp'), false);
+END
+$path$;
 ANALYZE stages;
+SET search_path = pg_catalog, pg_temp;
 DO $back$
 DECLARE
-    one record;
+    home CONSTANT text := current_setting('pipelines.home');
+    one  record;
 BEGIN
-    IF current_setting('search_path') = 'pg_temp' THEN
+    IF coalesce(current_setting('pipelines.home', true), '') = '' THEN
         RAISE EXCEPTION 'the plan of the way back failed' USING HINT = 'Nothing was changed. The error before this one says why.';
     END IF;
     DELETE FROM pipelines_migrations.applied WHERE number = 5;
@@ -173,11 +191,12 @@ BEGIN
     END IF;
     CALL pipelines_migrations.take_lock('stages, templates', 'ACCESS EXCLUSIVE');
     FOR one IN SELECT key_name FROM pipelines_migrations.changed_column WHERE key_name IS NOT NULL LOOP
-        EXECUTE format('ALTER TABLE stages DROP CONSTRAINT IF EXISTS %I', one.key_name);
+        EXECUTE format('ALTER TABLE %s.stages DROP CONSTRAINT IF EXISTS %I', home, one.key_name);
     END LOOP;
     CALL pipelines_migrations.swap_columns();
     IF EXISTS (SELECT FROM pipelines_migrations.changed_column WHERE column_name = 'content') THEN
-        ALTER TABLE templates DROP CONSTRAINT IF EXISTS pipelines_filled_content, ALTER COLUMN content DROP NOT NULL;
+        EXECUTE format('ALTER TABLE %s.templates DROP CONSTRAINT IF EXISTS pipelines_filled_content,'
+                       ' ALTER COLUMN content DROP NOT NULL', home);
     END IF;
     DROP VIEW pipelines_migrations.obstacle, pipelines_migrations.column_at_work;
     DROP TABLE pipelines_migrations.changed_column;
@@ -194,3 +213,10 @@ BEGIN
                                   FROM 1 FOR 4), 'hex'))::bit(32)::bigint & 2147483647)::int);
 END
 $done$;
+
+-- The session's own path again.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', coalesce(pg_catalog.current_setting('pipelines.path', true), 'public'), false);
+END
+$path$;

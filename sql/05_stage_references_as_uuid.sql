@@ -36,27 +36,32 @@ SET row_security = off;
 SET statement_timeout = 0;
 SET work_mem = '64MB';
 
--- Without ON_ERROR_STOP psql goes on after an error: then it finds no table in this path, and changes nothing.
-DO $path$
+-- 1. The application's schema is that in which stages is found now. From here every name is that of pg_catalog, also that of an
+-- operator, whatever somebody has made in the application's schema.
+DO $home$
+DECLARE
+    found CONSTANT pg_catalog.text := (
+        SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+        WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('stages'));
 BEGIN
-    IF current_setting('search_path') <> 'pg_temp' THEN
-        PERFORM set_config('pipelines.given_path', current_setting('search_path'), false);
+    IF found IS NOT NULL THEN
+        PERFORM pg_catalog.set_config('pipelines.given', found, false),
+                pg_catalog.set_config('pipelines.path', pg_catalog.current_setting('search_path'), false);
     END IF;
-    PERFORM set_config('search_path', 'pg_temp', false), set_config('pipelines.home', '', false);
+    -- Nothing is found here as long as nothing is proven: without ON_ERROR_STOP psql goes on after an error.
+    PERFORM pg_catalog.set_config('pipelines.home', '', false), pg_catalog.set_config('pipelines.checked', '', false);
 END
-$path$;
-
--- 1. From here the names of this file are those of the schema in which stages is found, and each lock is awaited for a while.
+$home$;
+SET search_path = pg_catalog, pg_temp;
+-- Each lock is awaited for a while.
+-- What the settings allow is told to the plan; only the plan opens the application's schema.
 DO $settings$
 DECLARE
-    home      text;
-    this_move text;
+    home      CONSTANT text := current_setting('pipelines.given', true);
+    this_move CONSTANT text := 'templates' || CASE home WHEN 'public' THEN '' ELSE '@' || (parse_ident(home))[1] END;
 BEGIN
-    PERFORM set_config('search_path', current_setting('pipelines.given_path'), true);
-    SELECT n.nspname INTO home FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = to_regclass('stages') AND to_regclass('templates') IS NOT NULL;
-    this_move := 'templates' || CASE home WHEN 'public' THEN '' ELSE '@' || home END;
-    IF home IS NULL THEN
+    IF to_regclass(home || '.stages') IS NULL OR to_regclass(home || '.templates') IS NULL THEN
         RAISE EXCEPTION 'there is no stages or no templates in the search_path'
             USING HINT = 'Name the application''s schema: PGOPTIONS=''-c search_path=NAME'', or --schema NAME';
     ELSIF NOT pg_try_advisory_lock(
@@ -67,9 +72,7 @@ BEGIN
         RAISE EXCEPTION 'a run of the move %, or of this file, is active', this_move
             USING ERRCODE = 'object_in_use', HINT = 'Wait for it: python -m pipelines.templates status says where it stands.';
     END IF;
-    -- The path is still that of nothing: the plan opens it.
-    PERFORM set_config('search_path', 'pg_temp', false), set_config('pipelines.home', home, false),
-            set_config('pipelines.move_at_work', this_move, false),
+    PERFORM set_config('pipelines.checked', home, false), set_config('pipelines.move_at_work', this_move, false),
             set_config('pipelines.lock_timeout', greatest(1000::numeric * extract(epoch FROM least(
                 coalesce(nullif(current_setting('lock_timeout'), '0'), '500ms')::interval,
                 current_setting('deadlock_timeout')::interval / 2::float8)), 1::numeric)::int::text, false);
@@ -79,18 +82,21 @@ $settings$;
 -- 2. What has to change, and what stands in the way. One transaction: where it raises, nothing was changed.
 DO $plan$
 DECLARE
-    this_move CONSTANT text := current_setting('pipelines.move_at_work');
+    home       CONSTANT text := nullif(current_setting('pipelines.checked', true), '');
+    this_move  CONSTANT text := current_setting('pipelines.move_at_work', true);
+    stages     CONSTANT regclass := home || '.stages';
+    templates  CONSTANT regclass := home || '.templates';
     found_text text;
     in_the_way text;
     found_rows bigint;
     one        record;
 BEGIN
-    IF coalesce(current_setting('pipelines.home', true), '') = '' THEN
+    IF coalesce(current_setting('pipelines.checked', true), '') = '' THEN
         RAISE EXCEPTION 'the step before this one failed' USING HINT = 'Nothing was changed. Put that right, then run this again.';
     END IF;
-    PERFORM set_config('search_path', quote_ident(current_setting('pipelines.home')), false);
+    PERFORM set_config('pipelines.home', current_setting('pipelines.checked'), false);
     SELECT string_agg(relname, ' and ') INTO found_text FROM pg_class
-    WHERE oid IN ('stages'::regclass, 'templates'::regclass) AND NOT pg_has_role(relowner, 'USAGE');
+    WHERE oid IN (stages, templates) AND NOT pg_has_role(relowner, 'USAGE');
     IF found_text IS NOT NULL THEN
         RAISE EXCEPTION 'must be owner of %', found_text USING ERRCODE = 'insufficient_privilege', HINT = 'Nothing was changed.';
     END IF;
@@ -135,7 +141,7 @@ BEGIN
 
     -- What depends on these columns, or is more than their type.
     CREATE OR REPLACE VIEW pipelines_migrations.obstacle AS
-    SELECT 'stages is no plain table' AS what FROM pg_class WHERE oid = to_regclass('stages') AND relkind <> 'r'
+    SELECT 'stages is no plain table' AS what FROM pg_class WHERE oid = to_regclass(current_setting('pipelines.home') || '.stages') AND relkind <> 'r'
     UNION ALL
     SELECT format('%I is %s', c.column_name, c.old_type) FROM pipelines_migrations.changed_column c
     WHERE c.table_name LIKE '%.stages' AND c.old_type !~ '^(character varying(\(\d+\))?|text|uuid)$'
@@ -155,15 +161,15 @@ BEGIN
     UNION ALL
     SELECT format('constraint %I', k.conname) FROM pipelines_migrations.changed_column c
     JOIN pg_constraint k ON k.conrelid = to_regclass(c.table_name) AND k.conname = c.key_name
-    WHERE k.contype <> 'f' OR k.confrelid <> to_regclass('templates');
+    WHERE k.contype <> 'f' OR k.confrelid <> to_regclass(current_setting('pipelines.home') || '.templates');
 
     -- The line of a column that is there already keeps what the column was before.
     INSERT INTO pipelines_migrations.changed_column
-    SELECT format('%I.stages', current_schema), a.attname, format_type(a.atttypid, a.atttypmod), 'uuid', a.attnotnull, NULL,
+    SELECT home || '.stages', a.attname, format_type(a.atttypid, a.atttypmod), 'uuid', a.attnotnull, NULL,
            CASE WHEN k.oid IS NULL THEN format('stages_%s_fkey', a.attname) END, col_description(a.attrelid, a.attnum)
     FROM pg_attribute a LEFT JOIN pg_constraint k
-         ON k.conrelid = a.attrelid AND k.contype = 'f' AND k.conkey = ARRAY[a.attnum] AND k.confrelid = 'templates'::regclass
-    WHERE a.attrelid = 'stages'::regclass AND NOT a.attisdropped AND a.attname = ANY (ARRAY[
+         ON k.conrelid = a.attrelid AND k.contype = 'f' AND k.conkey = ARRAY[a.attnum] AND k.confrelid = templates
+    WHERE a.attrelid = stages AND NOT a.attisdropped AND a.attname = ANY (ARRAY[
         'stage_selection_template_id', 'data_extraction_template_id', 'response_generation_template_id',
         'selection_template_id', 'extraction_template_id', 'response_template_id'])
       AND (a.atttypid <> 'uuid'::regtype OR k.convalidated IS NOT TRUE)
@@ -173,7 +179,7 @@ BEGIN
     FROM pipelines_migrations.column_at_work w JOIN pg_index i ON i.indrelid = w.attrelid AND i.indisvalid
     JOIN pg_class x ON x.oid = i.indexrelid
     WHERE c.column_name = w.column_name AND c.index_name IS NULL AND pg_get_indexdef(i.indexrelid) = format(
-        'CREATE INDEX %I ON %I.stages USING btree (%I)', x.relname, current_schema, w.column_name);
+        'CREATE INDEX %I ON %s.stages USING btree (%I)', x.relname, home, w.column_name);
 
     SELECT string_agg(what, ', ') INTO in_the_way FROM pipelines_migrations.obstacle;
     IF in_the_way IS NOT NULL THEN
@@ -184,7 +190,7 @@ BEGIN
 
     FOR one IN
         SELECT c.column_name FROM pipelines_migrations.changed_column c
-        LEFT JOIN pg_constraint k ON k.conrelid = 'stages'::regclass AND k.conname = c.key_name AND k.convalidated
+        LEFT JOIN pg_constraint k ON k.conrelid = stages AND k.conname = c.key_name AND k.convalidated
         WHERE c.table_name LIKE '%.stages' AND k.oid IS NULL ORDER BY 1
     LOOP
         -- CASE, because the cast raises for anything that is not a UUID; only its own spelling is one that comes back.
@@ -192,8 +198,8 @@ BEGIN
             'SELECT count(*), min(format(''stage %%s, %1$s = %%L'', r.stage_id, r.value)) FROM ('
             ' SELECT stage_id, %1$I::text AS value, CASE WHEN %1$I::text LIKE ''________-____-____-____-____________'''
             ' AND translate(%1$I::text, ''0123456789abcdef'', '''') = ''----'' THEN %1$I::text::uuid END AS id'
-            ' FROM stages WHERE %1$I IS NOT NULL OFFSET 0) r LEFT JOIN templates t ON t.template_id = r.id'
-            ' WHERE t.template_id IS NULL', one.column_name) INTO found_rows, found_text;
+            ' FROM %2$s.stages WHERE %1$I IS NOT NULL OFFSET 0) r LEFT JOIN %2$s.templates t ON t.template_id = r.id'
+            ' WHERE t.template_id IS NULL', one.column_name, home) INTO found_rows, found_text;
         IF found_rows > 0 THEN
             RAISE EXCEPTION '% references are not the id of a template, for example %', found_rows, found_text
                 USING HINT = 'Nothing was changed. Old ids: make the move first (python -m pipelines.templates run). Else put '
@@ -201,13 +207,13 @@ BEGIN
         END IF;
     END LOOP;
 
-    IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'templates'::regclass AND attname = 'content' AND NOT attnotnull) THEN
-        SELECT count(*) INTO found_rows FROM templates WHERE content IS NULL;
+    IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = templates AND attname = 'content' AND NOT attnotnull) THEN
+        EXECUTE format('SELECT count(*) FROM %s.templates WHERE content IS NULL', home) INTO found_rows;
         IF found_rows > 0 THEN
             RAISE WARNING 'templates.content is NULL in % rows and stays nullable.', found_rows;
         ELSE
             INSERT INTO pipelines_migrations.changed_column (table_name, column_name, old_type, wanted_type, is_not_null)
-            VALUES (format('%I.templates', current_schema), 'content', 'text', 'text', false) ON CONFLICT DO NOTHING;
+            VALUES (home || '.templates', 'content', 'text', 'text', false) ON CONFLICT DO NOTHING;
         END IF;
     END IF;
 END
@@ -221,14 +227,16 @@ $plan$;
 CREATE OR REPLACE PROCEDURE pipelines_migrations.take_lock(tables text, mode text) LANGUAGE plpgsql AS $$
 DECLARE
     until CONSTANT timestamptz := clock_timestamp() + interval '1 minute';
+    named CONSTANT text := (SELECT string_agg(current_setting('pipelines.home') || '.' || btrim(name), ', ')
+                            FROM string_to_table(tables, ',') name);
 BEGIN
     -- VACUUM gives way, but only after a while; in this mode nobody else waits behind us.
     PERFORM set_config('lock_timeout', '0', false);
-    EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', tables);
+    EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', named);
     PERFORM set_config('lock_timeout', current_setting('pipelines.lock_timeout'), false);
     LOOP
         BEGIN
-            EXECUTE format('LOCK TABLE %s IN %s MODE', tables, mode);
+            EXECUTE format('LOCK TABLE %s IN %s MODE', named, mode);
             RETURN;
         EXCEPTION WHEN lock_not_available THEN
             IF clock_timestamp() > until THEN
@@ -244,32 +252,34 @@ $$;
 -- The new columns, and what keeps them equal from their first moment on.
 CREATE OR REPLACE PROCEDURE pipelines_migrations.add_new_columns() LANGUAGE plpgsql AS $$
 DECLARE
+    home        CONSTANT text := current_setting('pipelines.home');
+    stages      CONSTANT regclass := home || '.stages';
     assignments text;
     one         record;
 BEGIN
     IF NOT EXISTS (SELECT FROM pipelines_migrations.column_at_work) AND NOT EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = 'stages'::regclass AND attname LIKE 'pipelines\_new\_%' AND NOT attisdropped)
+        SELECT FROM pg_attribute WHERE attrelid = stages AND attname LIKE 'pipelines\_new\_%' AND NOT attisdropped)
     THEN
         RETURN;
     END IF;
     CALL pipelines_migrations.take_lock('stages, templates', 'ACCESS EXCLUSIVE');
-    DROP TRIGGER IF EXISTS pipelines_new_columns ON stages;
+    EXECUTE format('DROP TRIGGER IF EXISTS pipelines_new_columns ON %s.stages', home);
     FOR one IN  -- of the way in the other direction, where that was interrupted
-        SELECT a.attname FROM pg_attribute a WHERE a.attrelid = 'stages'::regclass AND a.attname LIKE 'pipelines\_new\_%'
+        SELECT a.attname FROM pg_attribute a WHERE a.attrelid = stages AND a.attname LIKE 'pipelines\_new\_%'
         AND NOT a.attisdropped AND NOT EXISTS (SELECT FROM pipelines_migrations.column_at_work w WHERE w.new_name = a.attname
                                                AND w.wanted_type = format_type(a.atttypid, a.atttypmod))
     LOOP
-        EXECUTE format('ALTER TABLE stages DROP COLUMN %I', one.attname);
+        EXECUTE format('ALTER TABLE %s.stages DROP COLUMN %I', home, one.attname);
     END LOOP;
     FOR one IN SELECT * FROM pipelines_migrations.column_at_work ORDER BY attnum LOOP
-        EXECUTE format('ALTER TABLE stages ADD COLUMN IF NOT EXISTS %I %s', one.new_name, one.wanted_type);
-        EXECUTE format('ALTER TABLE stages DROP CONSTRAINT IF EXISTS %I, DROP CONSTRAINT IF EXISTS %I',
-                       one.same_check, one.filled_check);
-        EXECUTE format('ALTER TABLE stages ADD CONSTRAINT %I CHECK (%I::text IS NOT DISTINCT FROM %I::text) NOT VALID',
-                       one.same_check, one.new_name, one.column_name);
+        EXECUTE format('ALTER TABLE %s.stages ADD COLUMN IF NOT EXISTS %I %s', home, one.new_name, one.wanted_type);
+        EXECUTE format('ALTER TABLE %s.stages DROP CONSTRAINT IF EXISTS %I, DROP CONSTRAINT IF EXISTS %I',
+                       home, one.same_check, one.filled_check);
+        EXECUTE format('ALTER TABLE %s.stages ADD CONSTRAINT %I CHECK (%I::text IS NOT DISTINCT FROM %I::text) NOT VALID',
+                       home, one.same_check, one.new_name, one.column_name);
         IF one.is_not_null THEN
-            EXECUTE format('ALTER TABLE stages ADD CONSTRAINT %I CHECK (%I IS NOT NULL) NOT VALID',
-                           one.filled_check, one.new_name);
+            EXECUTE format('ALTER TABLE %s.stages ADD CONSTRAINT %I CHECK (%I IS NOT NULL) NOT VALID',
+                           home, one.filled_check, one.new_name);
         END IF;
     END LOOP;
     SELECT string_agg(format('NEW.%I := NEW.%I;', new_name, column_name), ' ') INTO assignments
@@ -277,9 +287,10 @@ BEGIN
     IF assignments IS NOT NULL THEN
         EXECUTE format('CREATE OR REPLACE FUNCTION pipelines_migrations.fill_new_columns() RETURNS trigger LANGUAGE plpgsql'
                        ' AS $body$ BEGIN %s RETURN NEW; END $body$', assignments);
-        CREATE TRIGGER pipelines_new_columns BEFORE INSERT OR UPDATE ON stages
-        FOR EACH ROW EXECUTE FUNCTION pipelines_migrations.fill_new_columns();
-        ALTER TABLE stages ENABLE ALWAYS TRIGGER pipelines_new_columns;  -- for replica sessions too
+        EXECUTE format('CREATE TRIGGER pipelines_new_columns BEFORE INSERT OR UPDATE ON %s.stages'
+                       ' FOR EACH ROW EXECUTE FUNCTION pipelines_migrations.fill_new_columns()', home);
+        -- For replica sessions too.
+        EXECUTE format('ALTER TABLE %s.stages ENABLE ALWAYS TRIGGER pipelines_new_columns', home);
     END IF;
 END
 $$;
@@ -289,6 +300,8 @@ CREATE OR REPLACE PROCEDURE pipelines_migrations.copy_values() LANGUAGE plpgsql 
 DECLARE
     pages_per_batch CONSTANT int := 16;  -- writers of its rows wait for a batch
     until           CONSTANT timestamptz := clock_timestamp() + interval '1 minute';
+    home            CONSTANT text := current_setting('pipelines.home');
+    statement       text;
     pages           bigint;
     assignments     text;
     missing         text;
@@ -301,15 +314,20 @@ BEGIN
         RETURN;
     END IF;
     LOOP
-        pages := pg_relation_size('stages') / current_setting('block_size')::int;
+        pages := pg_relation_size(to_regclass(home || '.stages')) / current_setting('block_size')::int;
         FOR batch IN 0 .. pages / pages_per_batch LOOP
             PERFORM set_config('synchronous_commit', 'off', true);  -- a batch that a crash takes is copied again
-            EXECUTE format('UPDATE stages SET %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM stages WHERE ctid >= %L AND ctid < %L'
-                           ' AND (%s) FOR NO KEY UPDATE SKIP LOCKED))', assignments,
-                           format('(%s,0)', batch * pages_per_batch), format('(%s,0)', (batch + 1) * pages_per_batch), missing);
+            statement := format(
+                'UPDATE %1$s.stages SET %2$s WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT ctid FROM %1$s.stages'
+                ' WHERE ctid OPERATOR(pg_catalog.>=) %3$L AND ctid OPERATOR(pg_catalog.<) %4$L'
+                ' AND (%5$s) FOR NO KEY UPDATE SKIP LOCKED))', home, assignments,
+                format('(%s,0)', batch * pages_per_batch), format('(%s,0)', (batch + 1) * pages_per_batch), missing);
+            -- The application's triggers need its path; the statement names the schema of all that it calls.
+            PERFORM set_config('search_path', format('pg_catalog, %s, pg_temp', home), true);
+            EXECUTE statement;
             COMMIT;
         END LOOP;
-        EXECUTE format('SELECT count(*) FROM stages WHERE %s', missing) INTO left_over;
+        EXECUTE format('SELECT count(*) FROM %s.stages WHERE %s', home, missing) INTO left_over;
         COMMIT;
         EXIT WHEN left_over = 0;
         IF clock_timestamp() > until THEN
@@ -329,7 +347,7 @@ BEGIN
     FOR one IN SELECT k.conname FROM pg_constraint k JOIN pipelines_migrations.column_at_work w
                ON k.conrelid = w.attrelid AND k.conname IN (w.same_check, w.filled_check) WHERE NOT k.convalidated
     LOOP
-        EXECUTE format('ALTER TABLE stages VALIDATE CONSTRAINT %I', one.conname);
+        EXECUTE format('ALTER TABLE %s.stages VALIDATE CONSTRAINT %I', current_setting('pipelines.home'), one.conname);
         COMMIT;
     END LOOP;
 END
@@ -338,28 +356,29 @@ $$;
 -- In one transaction: readers and writers find the old columns or the new ones.
 CREATE OR REPLACE PROCEDURE pipelines_migrations.swap_columns() LANGUAGE plpgsql AS $$
 DECLARE
-    one record;
+    home CONSTANT text := current_setting('pipelines.home');
+    one  record;
 BEGIN
     IF NOT EXISTS (SELECT FROM pipelines_migrations.column_at_work) THEN
         RETURN;
     END IF;
     CALL pipelines_migrations.take_lock('stages, templates', 'ACCESS EXCLUSIVE');
-    DROP TRIGGER pipelines_new_columns ON stages;
+    EXECUTE format('DROP TRIGGER pipelines_new_columns ON %s.stages', home);
     DROP FUNCTION pipelines_migrations.fill_new_columns();
     FOR one IN SELECT * FROM pipelines_migrations.column_at_work ORDER BY attnum LOOP
         IF NOT (SELECT convalidated FROM pg_constraint WHERE conrelid = one.attrelid AND conname = one.same_check) THEN
             RAISE EXCEPTION 'the values of % are not proven', one.new_name USING HINT = 'Run the same file again.';
         END IF;
-        EXECUTE format('ALTER TABLE stages DROP COLUMN %I', one.column_name);
-        EXECUTE format('ALTER TABLE stages RENAME COLUMN %I TO %I', one.new_name, one.column_name);
+        EXECUTE format('ALTER TABLE %s.stages DROP COLUMN %I', home, one.column_name);
+        EXECUTE format('ALTER TABLE %s.stages RENAME COLUMN %I TO %I', home, one.new_name, one.column_name);
         IF one.is_not_null THEN  -- no scan: the constraint has proven it
-            EXECUTE format('ALTER TABLE stages ALTER COLUMN %I SET NOT NULL', one.column_name);
-            EXECUTE format('ALTER TABLE stages DROP CONSTRAINT %I', one.filled_check);
+            EXECUTE format('ALTER TABLE %s.stages ALTER COLUMN %I SET NOT NULL', home, one.column_name);
+            EXECUTE format('ALTER TABLE %s.stages DROP CONSTRAINT %I', home, one.filled_check);
         END IF;
         IF one.index_name IS NOT NULL THEN
-            EXECUTE format('ALTER INDEX %I RENAME TO %I', one.new_index, one.index_name);
+            EXECUTE format('ALTER INDEX %s.%I RENAME TO %I', home, one.new_index, one.index_name);
         END IF;
-        EXECUTE format('COMMENT ON COLUMN stages.%I IS %L', one.column_name, one.comment);
+        EXECUTE format('COMMENT ON COLUMN %s.stages.%I IS %L', home, one.column_name, one.comment);
     END LOOP;
 END
 $$;
@@ -369,8 +388,9 @@ $$;
 CREATE OR REPLACE PROCEDURE pipelines_migrations.stand_in(of_column text) LANGUAGE plpgsql AS $$
 BEGIN
     DROP TABLE IF EXISTS pg_temp.stages;
-    IF NOT EXISTS (SELECT FROM pipelines_migrations.column_at_work WHERE new_name = of_column AND index_name IS NOT NULL) THEN
-        EXECUTE format('CREATE TEMP TABLE stages (%I uuid)', of_column);
+    IF NOT EXISTS (SELECT FROM pipelines_migrations.column_at_work
+                   WHERE new_name OPERATOR(pg_catalog.=) of_column AND index_name IS NOT NULL) THEN
+        EXECUTE pg_catalog.format('CREATE TEMP TABLE stages (%I uuid)', of_column);
     END IF;
 END
 $$;
@@ -384,13 +404,19 @@ DECLARE
     one record;
 BEGIN
     FOR one IN SELECT i.indexrelid::regclass AS name FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-               WHERE i.indrelid = 'stages'::regclass AND NOT i.indisvalid AND c.relname LIKE 'pipelines\_new\_idx\_%'
+               WHERE i.indrelid = to_regclass(current_setting('pipelines.home') || '.stages') AND NOT i.indisvalid AND c.relname LIKE 'pipelines\_new\_idx\_%'
     LOOP
         EXECUTE format('DROP INDEX %s', one.name);
     END LOOP;
 END
 $invalid$;
 SET lock_timeout = 0; -- what waits here makes nobody else wait
+-- The names of the application without its schema, those of temporary tables before them, for statements that call nothing.
+DO $path$
+BEGIN
+    PERFORM set_config('search_path', 'pg_catalog, ' || current_setting('pipelines.home'), false);
+END
+$path$;
 CALL pipelines_migrations.stand_in('pipelines_new_stage_selection_template_id');
 CREATE INDEX CONCURRENTLY IF NOT EXISTS pipelines_new_idx_stage_selection_template_id
 ON stages (pipelines_new_stage_selection_template_id);
@@ -412,33 +438,37 @@ ON stages (pipelines_new_response_template_id);
 -- The temporary one, which nobody else sees.
 -- squawk-ignore ban-drop-table
 DROP TABLE IF EXISTS pg_temp.stages;
+SET search_path = pg_catalog, pg_temp;
 
 -- 5. The keys, on the new column or on the one that was uuid already. Valid for what is written from now on, then for all.
 DO $keys$
 DECLARE
-    one record;
+    home      CONSTANT text := current_setting('pipelines.home');
+    stages    CONSTANT regclass := home || '.stages';
+    templates CONSTANT regclass := home || '.templates';
+    one       record;
 BEGIN
     FOR one IN
         SELECT c.key_name, coalesce(w.new_name, c.column_name) AS on_column FROM pipelines_migrations.changed_column c
         LEFT JOIN pipelines_migrations.column_at_work w USING (column_name)
         WHERE c.key_name IS NOT NULL AND NOT EXISTS (
-            SELECT FROM pg_constraint WHERE conrelid = 'stages'::regclass AND conname = c.key_name) ORDER BY 1
+            SELECT FROM pg_constraint WHERE conrelid = stages AND conname = c.key_name) ORDER BY 1
     LOOP
         CALL pipelines_migrations.take_lock('stages, templates', 'SHARE ROW EXCLUSIVE');
-        EXECUTE format('ALTER TABLE stages ADD CONSTRAINT %I FOREIGN KEY (%I) REFERENCES templates (template_id) NOT VALID',
-                       one.key_name, one.on_column);
+        EXECUTE format('ALTER TABLE %1$s.stages ADD CONSTRAINT %2$I FOREIGN KEY (%3$I)'
+                       ' REFERENCES %1$s.templates (template_id) NOT VALID', home, one.key_name, one.on_column);
         COMMIT;
     END LOOP;
     PERFORM set_config('lock_timeout', '0', false);  -- what waits here makes nobody else wait
     FOR one IN
         SELECT k.conname FROM pipelines_migrations.changed_column c
         LEFT JOIN pipelines_migrations.column_at_work w USING (column_name)
-        JOIN pg_attribute a ON a.attrelid = 'stages'::regclass AND a.attname = coalesce(w.new_name, c.column_name)
+        JOIN pg_attribute a ON a.attrelid = stages AND a.attname = coalesce(w.new_name, c.column_name)
         JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'f' AND k.conkey = ARRAY[a.attnum]
-             AND k.confrelid = 'templates'::regclass
+             AND k.confrelid = templates
         WHERE NOT k.convalidated ORDER BY 1
     LOOP
-        EXECUTE format('ALTER TABLE stages VALIDATE CONSTRAINT %I', one.conname);
+        EXECUTE format('ALTER TABLE %s.stages VALIDATE CONSTRAINT %I', current_setting('pipelines.home'), one.conname);
         COMMIT;
     END LOOP;
 END
@@ -446,6 +476,8 @@ $keys$;
 
 -- 6. NOT NULL of templates.content, without a scan under a lock: a constraint proves it first.
 DO $content$
+DECLARE
+    home CONSTANT text := current_setting('pipelines.home');
 BEGIN
     IF NOT EXISTS (
         SELECT FROM pipelines_migrations.changed_column c JOIN pg_attribute a ON a.attrelid = to_regclass(c.table_name)
@@ -454,22 +486,29 @@ BEGIN
         RETURN;
     END IF;
     CALL pipelines_migrations.take_lock('templates', 'ACCESS EXCLUSIVE');
-    ALTER TABLE templates DROP CONSTRAINT IF EXISTS pipelines_filled_content;
-    ALTER TABLE templates ADD CONSTRAINT pipelines_filled_content CHECK (content IS NOT NULL) NOT VALID;
+    EXECUTE format('ALTER TABLE %s.templates DROP CONSTRAINT IF EXISTS pipelines_filled_content', home);
+    EXECUTE format('ALTER TABLE %s.templates ADD CONSTRAINT pipelines_filled_content CHECK (content IS NOT NULL) NOT VALID', home);
     COMMIT;
     PERFORM set_config('lock_timeout', '0', false);
-    ALTER TABLE templates VALIDATE CONSTRAINT pipelines_filled_content;
+    EXECUTE format('ALTER TABLE %s.templates VALIDATE CONSTRAINT pipelines_filled_content', home);
     COMMIT;
     CALL pipelines_migrations.take_lock('templates', 'ACCESS EXCLUSIVE');
-    ALTER TABLE templates ALTER COLUMN content SET NOT NULL;
-    ALTER TABLE templates DROP CONSTRAINT pipelines_filled_content;
+    EXECUTE format('ALTER TABLE %s.templates ALTER COLUMN content SET NOT NULL', home);
+    EXECUTE format('ALTER TABLE %s.templates DROP CONSTRAINT pipelines_filled_content', home);
 END
 $content$;
 
 -- 7. The swap.
 SET lock_timeout = 0; -- what waits here makes nobody else wait
 CALL pipelines_migrations.prove_values();
+-- The names of the application without its schema, for statements that call nothing.
+DO $path$
+BEGIN
+    PERFORM set_config('search_path', concat_ws(', ', 'pg_catalog', current_setting('pipelines.home', true), 'pg_temp'), false);
+END
+$path$;
 ANALYZE stages;
+SET search_path = pg_catalog, pg_temp;
 CALL pipelines_migrations.swap_columns();
 
 -- 8. Only what stands is recorded.
@@ -493,7 +532,7 @@ BEGIN
             SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
             WHERE i.indrelid = to_regclass(c.table_name) AND x.relname = c.index_name AND i.indisvalid)
     ) AS wanted;
-    IF missing IS NOT NULL OR current_setting('search_path') = 'pg_temp' THEN
+    IF missing IS NOT NULL OR coalesce(current_setting('pipelines.home', true), '') = '' THEN
         RAISE EXCEPTION 'not everything of this file is there: %', coalesce(missing, 'its plan failed')
             USING HINT = 'The error before this one says why. What was done does no harm; run the same file again.';
     END IF;
@@ -508,3 +547,10 @@ BEGIN
                                   FROM 1 FOR 4), 'hex'))::bit(32)::bigint & 2147483647)::int);
 END
 $done$;
+
+-- The session's own path again.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', coalesce(pg_catalog.current_setting('pipelines.path', true), 'public'), false);
+END
+$path$;

@@ -152,8 +152,11 @@ IN_THE_WAY = {
         "UPDATE stages SET stage_selection_template_id = NULL, data_extraction_template_id = NULL;" + KEYS_TO_OLD,
         "prompt_templates leaves with the move",
     ),
-    "a view": ("CREATE VIEW used AS SELECT data_extraction_template_id FROM stages", "rule _RETURN on view used"),
-    "an index on more": ("CREATE INDEX more ON stages (business_id, data_extraction_template_id)", "index more"),
+    "a view": (
+        "CREATE VIEW used AS SELECT data_extraction_template_id FROM stages",
+        "rule _RETURN on view public.used",
+    ),
+    "an index on more": ("CREATE INDEX more ON stages (business_id, data_extraction_template_id)", "index public.more"),
     "a default": ("ALTER TABLE stages ALTER data_extraction_template_id SET DEFAULT ''", "has a default"),
     "a check": (
         "ALTER TABLE stages ADD CHECK (data_extraction_template_id <> '')",

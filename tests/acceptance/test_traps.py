@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.application import Application
-from tests.command import call
+from tests.command import ROOT, call
+from tests.postgres_tools import psql
 from tests.traps import caught, plant
 
 
@@ -139,3 +140,53 @@ def test_the_traps_are_traps(trapped: Application) -> None:
         trapped.execute("SELECT FROM public.prompt_templates WHERE template_id = template_name")
         trapped.execute("SET search_path = pg_catalog, pg_temp")
         assert caught(trapped), path
+
+
+NUMBERED = sorted((ROOT / "sql").glob("0[1-9]_*.sql"))
+FORWARD = [path for path in NUMBERED if not path.stem.endswith(".rollback")]
+
+
+def soft_deletion(application: Application) -> None:
+    """What 03 leaves behind, called by the owner of everything."""
+    template = application.value("SELECT min(template_id::text) FROM public.templates")
+    stage = application.value("SELECT min(stage_id::text) FROM public.stages")
+    assert application.value("SELECT public.soft_delete_stage(%s)", (stage,))
+    assert application.value("SELECT public.restore_stage(%s)", (stage,))
+    application.execute("UPDATE public.stages SET stage_selection_template_id = NULL")
+    application.execute(
+        "UPDATE public.stages SET data_extraction_template_id = NULL, response_generation_template_id = NULL"
+    )
+    application.execute("UPDATE public.stages SET selection_template_id = NULL")
+    assert application.value("SELECT public.soft_delete_template(%s)", (template,))
+    assert application.value("SELECT public.restore_template(%s)", (template,))
+    assert application.value("SELECT count(*) FROM public.living_templates()")
+
+
+def test_the_numbered_files_run_into_no_trap_by_psql(trapped: Application) -> None:
+    for path in [*FORWARD, *reversed(FORWARD)]:
+        file = path.name if path not in seen_forward(trapped) else f"{path.stem}.rollback.sql"
+        answer = psql(trapped, f"sql/{file}", default_business="Business 1", accept_loss="on")
+        assert answer.code == 0, (file, answer.err)
+        assert caught(trapped) == [], file
+        if path == FORWARD[-1] and file == path.name:
+            soft_deletion(trapped)
+            assert caught(trapped) == [], "the functions that 03 leaves behind, the triggers of 04 and 05"
+    assert trapped.value("SELECT count(*) FROM public.prompt_templates") == 5
+
+
+def seen_forward(application: Application) -> list[Path]:
+    applied = []
+    if application.value("SELECT to_regclass('pipelines_migrations.applied') IS NOT NULL"):
+        applied = [number for (number,) in application.rows("SELECT number FROM pipelines_migrations.applied")]
+    return [path for path in FORWARD if int(path.name[:2]) in applied]
+
+
+def test_nor_by_the_command_line(trapped: Application) -> None:
+    where = {"module": "pipelines.migrations", "DATABASE_URL": trapped.url}
+    up = call("up", "--yes", "--default-business", "Business 1", **where)
+    assert up.code == 0, up.err
+    soft_deletion(trapped)
+    for _ in FORWARD:
+        down = call("down", "--yes", "--accept-loss", **where)
+        assert down.code == 0, down.err
+    assert caught(trapped) == []
