@@ -40,8 +40,8 @@ BEGIN
         PERFORM pg_catalog.set_config('pipelines.given', found, false),
                 pg_catalog.set_config('pipelines.path', pg_catalog.current_setting('search_path'), false);
     END IF;
-    -- Nothing is found here as long as nothing is proven: without ON_ERROR_STOP psql goes on after an error.
-    PERFORM pg_catalog.set_config('pipelines.home', '', false);
+    -- Nothing is found there until the first step has ended well: without ON_ERROR_STOP psql goes on after an error.
+    PERFORM pg_catalog.set_config('pipelines.home', 'pg_temp', false);
 END
 $home$;
 SET search_path = pg_catalog, pg_temp;
@@ -225,11 +225,11 @@ CREATE TABLE IF NOT EXISTS pipelines_migrations.applied (
 -- Only what stands is recorded.
 DO $proof$
 DECLARE
-    home    CONSTANT text := coalesce(current_setting('pipelines.home', true), '');
+    home    CONSTANT text := coalesce(current_setting('pipelines.home', true), 'pg_temp');
     missing text;
 BEGIN
-    IF home = '' THEN
-        RAISE EXCEPTION 'the first step of this file failed'
+    IF home = 'pg_temp' THEN
+        RAISE EXCEPTION 'not everything of this file is there: its first step failed'
             USING HINT = 'The error before this one says why. Put that right, then run this again.';
     END IF;
     SELECT string_agg(what, ', ') INTO missing FROM (

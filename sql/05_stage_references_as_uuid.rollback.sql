@@ -32,8 +32,8 @@ BEGIN
         PERFORM pg_catalog.set_config('pipelines.given', found, false),
                 pg_catalog.set_config('pipelines.path', pg_catalog.current_setting('search_path'), false);
     END IF;
-    -- Nothing is found here as long as nothing is proven: without ON_ERROR_STOP psql goes on after an error.
-    PERFORM pg_catalog.set_config('pipelines.home', '', false), pg_catalog.set_config('pipelines.checked', '', false);
+    -- Nothing is found there until the first step has ended well: without ON_ERROR_STOP psql goes on after an error.
+    PERFORM pg_catalog.set_config('pipelines.home', 'pg_temp', false), pg_catalog.set_config('pipelines.checked', '', false);
 END
 $home$;
 SET search_path = pg_catalog, pg_temp;
@@ -182,7 +182,7 @@ DECLARE
     home CONSTANT text := current_setting('pipelines.home');
     one  record;
 BEGIN
-    IF coalesce(current_setting('pipelines.home', true), '') = '' THEN
+    IF coalesce(current_setting('pipelines.home', true), 'pg_temp') = 'pg_temp' THEN
         RAISE EXCEPTION 'the plan of the way back failed' USING HINT = 'Nothing was changed. The error before this one says why.';
     END IF;
     DELETE FROM pipelines_migrations.applied WHERE number = 5;

@@ -49,8 +49,8 @@ BEGIN
         PERFORM pg_catalog.set_config('pipelines.given', found, false),
                 pg_catalog.set_config('pipelines.path', pg_catalog.current_setting('search_path'), false);
     END IF;
-    -- Nothing is found here as long as nothing is proven: without ON_ERROR_STOP psql goes on after an error.
-    PERFORM pg_catalog.set_config('pipelines.home', '', false), pg_catalog.set_config('pipelines.checked', '', false);
+    -- Nothing is found there until the first step has ended well: without ON_ERROR_STOP psql goes on after an error.
+    PERFORM pg_catalog.set_config('pipelines.home', 'pg_temp', false), pg_catalog.set_config('pipelines.checked', '', false);
 END
 $home$;
 SET search_path = pg_catalog, pg_temp;
@@ -532,7 +532,7 @@ BEGIN
             SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
             WHERE i.indrelid = to_regclass(c.table_name) AND x.relname = c.index_name AND i.indisvalid)
     ) AS wanted;
-    IF missing IS NOT NULL OR coalesce(current_setting('pipelines.home', true), '') = '' THEN
+    IF missing IS NOT NULL OR coalesce(current_setting('pipelines.home', true), 'pg_temp') = 'pg_temp' THEN
         RAISE EXCEPTION 'not everything of this file is there: %', coalesce(missing, 'its plan failed')
             USING HINT = 'The error before this one says why. What was done does no harm; run the same file again.';
     END IF;
