@@ -104,6 +104,9 @@ BEGIN
     ELSIF this_milestone NOT IN ('retired', 'confirmed') THEN
         RAISE EXCEPTION 'the pipeline is in the middle of this move (it is at: %)', this_milestone
             USING HINT = 'Finish it first: python -m pipelines.templates run';
+    ELSIF to_regclass(format('%I.prompt_templates', retired))::oid <> old_table THEN
+        RAISE EXCEPTION '%.prompt_templates is not the table that the journal knows: was this database restored?', retired
+            USING HINT = 'The pipeline recognises the tables of a restored database: python -m pipelines.templates rollback';
     ELSIF NOT EXISTS (SELECT FROM pg_class WHERE oid = old_table AND relnamespace = to_regnamespace(quote_ident(retired))) THEN
         RAISE EXCEPTION 'the old table is no longer in %', retired
             USING HINT = 'After a purge, only its archive can bring it back: python -m pipelines.templates rollback --archive';

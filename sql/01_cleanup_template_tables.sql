@@ -109,7 +109,7 @@ BEGIN
     new_table := to_regclass(format('%I.templates', application));
     stages_table := to_regclass(format('%I.stages', application));
     SELECT obj_description(oid, 'pg_namespace') INTO found_text FROM pg_namespace WHERE nspname = 'pipelines';
-    IF FOUND AND found_text IS DISTINCT FROM 'table move journal, version 2' THEN
+    IF FOUND AND found_text IS DISTINCT FROM 'table move journal, version 3' THEN
         RAISE EXCEPTION 'the schema pipelines of this database is not this version''s journal'
             USING HINT = 'Rename the schema, or use the version that made it.';
     ELSIF FOUND THEN
@@ -150,10 +150,12 @@ BEGIN
             retired_schema text,
             write_pause_ms double precision,
             settled_xmin   xid8,
-            switched_xmin  xid8
+            switched_xmin  xid8,
+            place          text
         );
         COMMENT ON TABLE pipelines.move IS 'One row per move: how far it is committed. fence is the run that may write. '
-            'settled_xmin: what older transactions wrote is in target and map. switched_xmin: none of them wrote after the switch.';
+            'settled_xmin: what older transactions wrote is in target and map. switched_xmin: none of them wrote after the switch. '
+            'place: cluster, database and table that these numbers are of; elsewhere they say nothing.';
 
         CREATE TABLE pipelines.run (
             run_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -322,7 +324,7 @@ BEGIN
         END
         $$;
 
-        COMMENT ON SCHEMA pipelines IS 'table move journal, version 2';
+        COMMENT ON SCHEMA pipelines IS 'table move journal, version 3';
     END IF;
     IF new_table IS NULL OR stages_table IS NULL THEN
         RAISE EXCEPTION 'there is no %.templates or no %.stages', application, application
@@ -692,11 +694,18 @@ BEGIN
            (this_run, this_move, 'copy', '(0,0)-', pg_relation_filenode(old_table),
             (SELECT count(*) FROM pipelines.id_map WHERE move = this_move AND owner_rule <> 'copy'));
     EXECUTE format('ALTER TABLE %I.prompt_templates SET SCHEMA %I', application, retired_schema);
+    BEGIN  -- which cluster this is; every role may ask, unless somebody has taken that away
+        SELECT system_identifier INTO found_text FROM pg_control_system();
+    EXCEPTION WHEN insufficient_privilege THEN
+        found_text := '?';
+    END;
     INSERT INTO pipelines.move (move, source_schema, source_table, source_oid, target_oid, milestone, fence, mapping,
-                                default_owner, retired_schema, write_pause_ms, switched_xmin)
+                                default_owner, retired_schema, write_pause_ms, switched_xmin, place)
     VALUES (this_move, application, 'prompt_templates', old_table, new_table, 'confirmed', this_run, code_version,
             default_owner, retired_schema, 1000 * extract(epoch FROM clock_timestamp() - began),
-            pg_snapshot_xmin(pg_current_snapshot()));
+            pg_snapshot_xmin(pg_current_snapshot()),
+            format('%s/%s/%s', found_text, (SELECT oid FROM pg_database WHERE datname = current_database()),
+                   'pipelines.move'::regclass::oid));
     UPDATE pipelines.run SET state = 'done', phase = 'confirm', finished_at = clock_timestamp(),
         rows_written = copied + changed,
         timings = jsonb_build_object('copy', round(extract(epoch FROM clock_timestamp() - began)::numeric, 3))

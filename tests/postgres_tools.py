@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 from tests.application import Application
 from tests.command import ROOT, Answer, environment
@@ -31,6 +32,19 @@ def schema_dump(application: Application, *schemas: str) -> str:
 def contents(application: Application, *tables: str) -> dict[str, list[tuple[object, ...]]]:
     """The rows of tables, in the order of their first column."""
     return {table: application.rows(f"SELECT * FROM {table} ORDER BY 1") for table in tables}
+
+
+def dump(application: Application, file: Path, *options: str) -> Path:
+    """The whole database in pg_dump's own form."""
+    done = _run("pg_dump", application, "--format=custom", f"--file={file}", *options)
+    assert done.returncode == 0, done.stderr
+    return file
+
+
+def restore(file: Path, application: Application, *options: str) -> None:
+    """A dump into a database that has none of it yet."""
+    done = _run("pg_restore", application, "--exit-on-error", *options, str(file))
+    assert done.returncode == 0, done.stderr
 
 
 def _run(tool: str, application: Application, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ from psycopg2 import extensions
 from pipelines.table_move.code_version import mapping_fingerprint
 from pipelines.table_move.database import census, journal
 from pipelines.table_move.database.catalog import Located, relation, retired_schemas
+from pipelines.table_move.database.restored import unproven
 from pipelines.table_move.errors import Blocker
 from pipelines.table_move.pure.preflight import blockers, frozen_source, left_behind
 from pipelines.table_move.pure.surroundings import Surroundings
@@ -26,6 +27,8 @@ def obstacles(
         found += _left_behind(cursor, located, around, has_journal=has_journal)
     else:
         found += _resume_blockers(cursor, located, row)
+        if not found or located.facts.source is None:
+            found += unproven(cursor, located, row)
     return found or _ambiguous(cursor, located)
 
 
@@ -49,7 +52,7 @@ def _resume_blockers(cursor: extensions.cursor, located: Located, row: MoveRow) 
     """A resume has to be of the same tables and the same mapping."""
     found, move, schema = [], located.names.move, located.names.schema
     source, target = located.facts.source, located.facts.target
-    if source is not None and source.oid != row.source_oid:
+    if source is not None and source.oid != row.source_oid and not row.is_restored:
         found.append(
             Blocker(
                 code="other_table",
@@ -57,7 +60,7 @@ def _resume_blockers(cursor: extensions.cursor, located: Located, row: MoveRow) 
                 remedy="Rename the new table away, or roll the move back, then run again.",
             )
         )
-    if target is not None and target.oid != row.target_oid:
+    if target is not None and target.oid != row.target_oid and not row.is_restored:
         found.append(
             Blocker(
                 code="other_table",

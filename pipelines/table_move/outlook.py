@@ -17,6 +17,7 @@ from pipelines.table_move.database.catalog import Located, locate, relation
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.losses import look_since
 from pipelines.table_move.database.references_back import references_due
+from pipelines.table_move.database.restored import unproven
 from pipelines.table_move.database.retired import Retired, load_retired
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, Blocker
@@ -90,6 +91,8 @@ def look_back(database: Database, move: Move, settings: Settings, watch: Watch) 
             return Outlook(row=None)
         located = locate(cursor, move, database.schema, row)
         blockers = tuple(_blockers(cursor, located, row))
+        if not blockers or located.facts.source is None:
+            blockers += tuple(unproven(cursor, located, row))
         if blockers:
             return Outlook(row=row, blockers=blockers)
         attempt = Attempt(
@@ -137,9 +140,9 @@ def _with_losses(cursor: extensions.cursor, row: MoveRow, attempt: Attempt) -> O
 def _blockers(cursor: extensions.cursor, located: Located, row: MoveRow) -> Iterator[Blocker]:
     move, facts = located.names.move, located.facts
     yield from back_blockers(move, facts, look_around(cursor, located, fresh=False))
-    if facts.source is not None and facts.source.oid != row.source_oid:
+    if facts.source is not None and facts.source.oid != row.source_oid and not row.is_restored:
         yield other_table(facts.source.label, what="began with")
-    if facts.target is not None and facts.target.oid != row.target_oid:
+    if facts.target is not None and facts.target.oid != row.target_oid and not row.is_restored:
         yield other_table(facts.target.label, what="filled")
     if facts.is_retired and relation(cursor, facts.schema, move.source.table) is not None:
         yield new_source(move, facts, retired_schema=row.retired_schema)

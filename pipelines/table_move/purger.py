@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from psycopg2 import extensions
 
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt, Watch
-from pipelines.table_move.database.catalog import locate
+from pipelines.table_move.database.catalog import Located, locate
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.lock import exclusive
 from pipelines.table_move.database.patience import look_patiently
+from pipelines.table_move.database.restored import settle_in, unproven
 from pipelines.table_move.database.retired import Purged, purge_blockers
 from pipelines.table_move.database.retired import purge as purge_table
 from pipelines.table_move.database.surroundings import look_around
-from pipelines.table_move.errors import Blocked
+from pipelines.table_move.errors import Blocked, Blocker
 from pipelines.table_move.outcome import Outcome, begin_verb, conclude, idle, noted
-from pipelines.table_move.pure.back_blockers import back_blockers
+from pipelines.table_move.pure.back_blockers import back_blockers, other_table
 from pipelines.table_move.records import MoveRow
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
@@ -31,6 +35,7 @@ def purge(database: Database, move: Move, settings: Settings, watch: Watch) -> O
         row, attempt = look_patiently(database, lambda: _look(database, move, settings, watch))
         if row.milestone is Milestone.PURGED:
             return _nothing_to_do(attempt)
+        settle_in(database, attempt.located, row, patience=settings.lock_wait)
         going = Farewell(attempt=begin_verb(attempt, row, Phase.PURGE, lock_backend=lock_backend))
         with noted(going):
             going.purge()
@@ -83,7 +88,11 @@ def _look(database: Database, move: Move, settings: Settings, watch: Watch) -> t
             )
         located = locate(cursor, move, database.schema, row)
         around = look_around(cursor, located, fresh=False)
-        found = (*back_blockers(move, located.facts, around), *purge_blockers(cursor, located, around))
+        found = (
+            *back_blockers(move, located.facts, around),
+            *purge_blockers(cursor, located, around),
+            *_other_tables(cursor, located, row),
+        )
     if found and row.milestone is Milestone.CONFIRMED:
         raise Blocked(
             f"The purge is blocked: {len(found)} things have to be put right first.",
@@ -101,6 +110,15 @@ def _look(database: Database, move: Move, settings: Settings, watch: Watch) -> t
         watch=watch,
     )
     return row, attempt
+
+
+def _other_tables(cursor: extensions.cursor, located: Located, row: MoveRow) -> Iterator[Blocker]:
+    """What is dropped has to be what a rollback could bring back: the table of this move, and the rows that moved."""
+    facts = located.facts
+    for table, oid, what in ((facts.source, row.source_oid, "began with"), (facts.target, row.target_oid, "filled")):
+        if table is not None and table.oid != oid and not row.is_restored:
+            yield other_table(table.label, what=what)
+    yield from unproven(cursor, located, row)
 
 
 def _nothing_to_do(attempt: Attempt) -> Outcome:

@@ -11,7 +11,11 @@ from pipelines.table_move.status import Milestone, Phase, State
 
 @dataclass(frozen=True, kw_only=True)
 class MoveRow:
-    """How far a move is committed. `fence` is the run that may write; the write pause is in milliseconds."""
+    """How far a move is committed. `fence` is the run that may write; the write pause is in milliseconds.
+
+    is_restored: the journal was written at another place (see `database.place`): its numbers of tables and transactions
+        say nothing here. knows_versions: row versions tell what was written since the switch.
+    """
 
     milestone: Milestone
     fence: int
@@ -21,6 +25,8 @@ class MoveRow:
     default_owner: str | None
     retired_schema: str | None
     write_pause_ms: float | None
+    knows_versions: bool = False
+    is_restored: bool = False
 
     @property
     def has_begun(self) -> bool:

@@ -7,6 +7,7 @@ from pipelines.table_move.database.attempt import Watch
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.lock import exclusive
 from pipelines.table_move.database.patience import look_patiently
+from pipelines.table_move.database.restored import settle_in
 from pipelines.table_move.outcome import Outcome, begin_verb, idle, noted
 from pipelines.table_move.outlook import Outlook, look_back, require_accepted
 from pipelines.table_move.pure.losses import WentBack
@@ -27,6 +28,7 @@ def rollback(database: Database, move: Move, settings: Settings, watch: Watch) -
         if outlook.nothing_to_do:
             return _nothing_to_do(database, move, settings, outlook)
         require_accepted(outlook.losses, outlook.attempt, untouched="Nothing was changed.")
+        settle_in(database, outlook.attempt.located, outlook.row, patience=settings.lock_wait)
         attempt = begin_verb(outlook.attempt, outlook.row, Phase.ROLLBACK, lock_backend=lock_backend)
         going = WayBack(attempt=attempt, milestone=outlook.row.milestone, went=WentBack(losses=outlook.losses))
         with noted(going):

@@ -12,6 +12,7 @@ from pipelines.table_move.database.claims import has_assigned
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.lock import exclusive
 from pipelines.table_move.database.patience import look_patiently
+from pipelines.table_move.database.restored import settle_in
 from pipelines.table_move.outcome import Outcome, idle, in_turn, moved_on, noted
 from pipelines.table_move.phases import Phases
 from pipelines.table_move.preflight import Plan, make_plan
@@ -31,6 +32,7 @@ def run(
         watch.phase(Phase.PREFLIGHT)
         plan = look_patiently(database, lambda: make_plan(database, move, settings, default_business=default_business))
         plan.require_way()
+        settle_in(database, plan.located, plan.row, patience=settings.lock_wait)
         if plan.nothing_to_do and not (settings.drop and plan.row.milestone is Milestone.CONFIRMED):
             return _nothing_to_do(database, settings, plan)
         going = open_attempt(database, move, settings, watch, plan, suites, lock_backend=lock_backend)

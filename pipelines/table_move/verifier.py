@@ -33,7 +33,7 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
     if plan.located.facts.source is None:
         plan.require_way()  # a purged one is not missed
     wanted = [suite for suite in suites if settings.suite in (None, suite.subject)]
-    settled = _settled(database, move) if plan.has_begun else None
+    settled = _settled(database, move) if plan.has_begun and not plan.row.is_restored else None
     if not plan.has_begun or (plan.row.milestone is Milestone.COPYING and settled is None):
         wanted = [suite for suite in wanted if suite.subject == "source"]
         if not wanted:

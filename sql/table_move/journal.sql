@@ -16,10 +16,12 @@ CREATE TABLE pipelines.move (
     retired_schema text,
     write_pause_ms double precision,
     settled_xmin   xid8,
-    switched_xmin  xid8
+    switched_xmin  xid8,
+    place          text
 );
 COMMENT ON TABLE pipelines.move IS 'One row per move: how far it is committed. fence is the run that may write. '
-    'settled_xmin: what older transactions wrote is in target and map. switched_xmin: none of them wrote after the switch.';
+    'settled_xmin: what older transactions wrote is in target and map. switched_xmin: none of them wrote after the switch. '
+    'place: cluster, database and table that these numbers are of; elsewhere they say nothing.';
 
 CREATE TABLE pipelines.run (
     run_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -188,7 +190,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON SCHEMA pipelines IS 'table move journal, version 2';
+COMMENT ON SCHEMA pipelines IS 'table move journal, version 3';
 
 -- name: version
 -- The comment of the journal's schema, or no row where there is no journal.
@@ -196,7 +198,8 @@ SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'p
 
 -- name: load
 -- How far a move is committed.
-SELECT milestone, fence, source_oid, target_oid, mapping, default_owner::text, retired_schema, write_pause_ms
+SELECT milestone, fence, source_oid, target_oid, mapping, default_owner::text, retired_schema, write_pause_ms,
+       switched_xmin IS NOT NULL, place
 FROM pipelines.move WHERE move = %(move)s;
 
 -- name: retired_schemas
@@ -238,12 +241,35 @@ WHERE move = %(move)s AND state = 'running' AND run_id <> %(run_id)s;
 -- name: take_over
 -- Open the move, or take it over: from here only this run may write.
 INSERT INTO pipelines.move (move, source_schema, source_table, source_oid, target_oid, milestone, fence, mapping,
-                            default_owner)
+                            default_owner, place)
 VALUES (%(move)s, %(source_schema)s, %(source_table)s, %(source_oid)s, %(target_oid)s, 'copying', %(run_id)s,
-        %(mapping)s, %(default_owner)s)
+        %(mapping)s, %(default_owner)s, %(place)s)
 ON CONFLICT (move) DO UPDATE SET fence = excluded.fence,
     default_owner = coalesce(excluded.default_owner, pipelines.move.default_owner)
 RETURNING milestone;
+
+-- name: settle_in
+-- A restored journal takes the tables that stand here for its own. What was numbered at the old place says nothing here:
+-- nobody knows what is settled, and no range of a file is taken for copied.
+UPDATE pipelines.move SET place = %(place)s, source_oid = coalesce(%(source_oid)s, source_oid),
+    target_oid = coalesce(%(target_oid)s, target_oid), settled_xmin = NULL, switched_xmin = NULL
+WHERE move = %(move)s AND milestone = %(milestone)s;
+UPDATE pipelines.batch SET filenode = 0 WHERE move = %(move)s;
+UPDATE pipelines.foreign_key k SET table_oid = c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE k.move = %(move)s AND n.nspname = %(schema)s AND c.relname = k.table_name;
+
+-- name: unlike_the_map
+-- Rows of the frozen table that are not as the map knows them, and rows of the map that are not there: how many there
+-- are, and the keys of a few.
+SELECT count(*) OVER (), source_id FROM (SELECT s.{source_key}::text COLLATE "C" AS source_id, {source_hash} AS hash FROM {source} s) s
+FULL JOIN (SELECT source_id, source_hash FROM pipelines.id_map WHERE move = {move} AND owner_rule <> 'copy') m
+     USING (source_id)
+WHERE s.hash IS DISTINCT FROM m.source_hash ORDER BY 2 LIMIT 5;
+
+-- name: target_is_known
+-- Whether a row of the map stands in the target, or there is none to stand there.
+SELECT NOT EXISTS (SELECT FROM pipelines.id_map WHERE move = {move})
+    OR EXISTS (SELECT FROM pipelines.id_map m JOIN {target} t ON t.{target_key} = m.target_id WHERE m.move = {move});
 
 -- name: hold_fence
 -- In every writing transaction: a row only while no other run has taken over, which then has to wait for this commit.

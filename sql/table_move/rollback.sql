@@ -113,13 +113,12 @@ LEFT JOIN {target} t ON t.{target_key} = m.target_id
 WHERE m.move = {move} AND t.{target_key} IS NULL ORDER BY 1, 2;
 
 -- name: created_rows
--- Target rows that the map does not know and that a transaction wrote which was not over at the switch. Where the number
--- of a transaction says nothing any more (another cluster), every such row is taken for one.
+-- Target rows that the map does not know and that a transaction wrote which was not over at the switch.
 SELECT t.{target_key}::text FROM {target} t
 LEFT JOIN pipelines.id_map m ON m.move = {move} AND m.target_id = t.{target_key}
 CROSS JOIN (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS now,
                    coalesce(switched_xmin::text::bigint, 0) AS switched FROM pipelines.move WHERE move = {move}) v
-WHERE m.move IS NULL AND (v.switched > v.now OR t.xmin::text::bigint >= 3
+WHERE m.move IS NULL AND (NOT {knows_versions} OR v.switched > v.now OR t.xmin::text::bigint >= 3
     AND v.now - mod(v.now - t.xmin::text::bigint, 4294967296) >= v.switched) ORDER BY 1;
 
 -- name: referred_rows
@@ -174,7 +173,7 @@ FOR UPDATE OF t;
 -- name: begin_anew
 -- A move that was taken back begins again, with the tables that are there now.
 UPDATE pipelines.move SET milestone = %(milestone)s, source_oid = %(source_oid)s, target_oid = %(target_oid)s,
-    mapping = %(mapping)s, retired_schema = NULL, write_pause_ms = NULL, settled_xmin = NULL,
+    mapping = %(mapping)s, place = %(place)s, retired_schema = NULL, write_pause_ms = NULL, settled_xmin = NULL,
     switched_xmin = NULL
 WHERE move = %(move)s AND fence = %(run_id)s AND milestone = ANY (%(from)s);
 

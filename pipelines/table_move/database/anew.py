@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from psycopg2 import extensions, sql
 
+from pipelines.table_move.database.place import here
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.errors import Fenced
 from pipelines.table_move.status import Milestone
@@ -25,7 +26,7 @@ _FORGOTTEN = (
 def begin_anew(cursor: extensions.cursor, move: str, run_id: int, **identity: object) -> None:
     """In the transaction in which the attempt takes over. identity: the tables and the mapping as they are now."""
     values = {"move": move, "run_id": run_id, "milestone": Milestone.COPYING, "from": [Milestone.ROLLED_BACK.value]}
-    cursor.execute(query("rollback.begin_anew"), {**values, **identity})
+    cursor.execute(query("rollback.begin_anew"), {**values, "place": here(cursor), **identity})
     if cursor.rowcount != 1:
         raise Fenced(
             f"Run {run_id} may not begin the move anew: another run took over.",

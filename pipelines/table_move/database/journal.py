@@ -5,12 +5,13 @@ from __future__ import annotations
 from psycopg2 import errors, extensions
 
 from pipelines.table_move.database import run_journal
+from pipelines.table_move.database.place import here, is_here
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.errors import Blocked, Fenced
 from pipelines.table_move.records import MoveRow
 from pipelines.table_move.status import TRANSITIONS, Milestone, Phase
 
-VERSION = "table move journal, version 2"
+VERSION = "table move journal, version 3"
 
 
 def exists(cursor: extensions.cursor) -> bool:
@@ -43,6 +44,7 @@ def load(cursor: extensions.cursor, move: str) -> MoveRow | None:
     row = cursor.fetchone()
     if row is None:
         return None
+    restored = row[9] is not None and not is_here(cursor, row[9])
     return MoveRow(
         milestone=Milestone(row[0]),
         fence=row[1],
@@ -52,6 +54,8 @@ def load(cursor: extensions.cursor, move: str) -> MoveRow | None:
         default_owner=row[5],
         retired_schema=row[6],
         write_pause_ms=row[7],
+        knows_versions=row[8] and not restored,
+        is_restored=restored,
     )
 
 
@@ -66,7 +70,8 @@ def take_over(cursor: extensions.cursor, move: str, run_id: int, **identity: obj
 
     Waits for the commit of whoever may write until then. Returns how far the move is committed after it.
     """
-    cursor.execute(query("journal.take_over"), {"move": move, "run_id": run_id, **identity})
+    values = {"move": move, "run_id": run_id, "place": here(cursor), **identity}
+    cursor.execute(query("journal.take_over"), values)
     milestone = Milestone(cursor.fetchone()[0])
     run_journal.abandon(cursor, move, run_id)
     return milestone

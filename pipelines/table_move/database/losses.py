@@ -3,8 +3,9 @@ read-only, for the dry run and, under the locks, for the way back itself."""
 
 from __future__ import annotations
 
-from psycopg2 import extensions
+from psycopg2 import extensions, sql
 
+from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.back_names import BackNames
 from pipelines.table_move.database.edits import read_edits
@@ -24,9 +25,12 @@ def look_since(cursor: extensions.cursor, attempt: Attempt, back: BackNames) -> 
     if back.switched:
         cursor.execute(back.query("rollback.deleted_rows"))
         deleted = tuple(Deleted(*row) for row in cursor)
-        created = _keys(cursor, back, "rollback.created_rows")
+        knows = journal.load(cursor, back.names.key).knows_versions
+        created = _keys(cursor, back, "rollback.created_rows", knows_versions=sql.Literal(knows))
         unfit = () if back.names.is_purged else _unfit(cursor, attempt, found)
-        found = Since(**{**found.__dict__, "deleted": deleted, "created": created, "unfit": unfit})
+        found = Since(
+            **{**found.__dict__, "deleted": deleted, "unfit": unfit, "created" if knows else "unknown": created}
+        )
     cursor.execute("SET LOCAL enable_nestloop = on; SET LOCAL enable_mergejoin = on")
     return found
 
@@ -36,6 +40,6 @@ def _unfit(cursor: extensions.cursor, attempt: Attempt, found: Since) -> tuple[s
     return tuple(edit.target_id for edit in read_edits(cursor, attempt, found.edits) if not edit.fits)
 
 
-def _keys(cursor: extensions.cursor, back: BackNames, name: str) -> tuple[str, ...]:
-    cursor.execute(back.query(name))
+def _keys(cursor: extensions.cursor, back: BackNames, name: str, **more: sql.Composable) -> tuple[str, ...]:
+    cursor.execute(back.query(name, **more))
     return tuple(key for (key,) in cursor)

@@ -12,6 +12,7 @@ class LossKind(StrEnum):
     """Why something has no place. The rows themselves stay where they are, but for deletions, which come back."""
 
     CREATED_SINCE = "created_since"
+    PERHAPS_CREATED_SINCE = "perhaps_created_since"
     EDITED = "edited"
     EDITED_FOUND = "edited_found"
     OTHER_OWNER = "other_owner"
@@ -24,6 +25,8 @@ class LossKind(StrEnum):
 
 SENTENCES: dict[LossKind, str] = {
     LossKind.CREATED_SINCE: "rows of the new table that were created or changed since the switch and are in no old row",
+    LossKind.PERHAPS_CREATED_SINCE: "rows of the new table that are in no old row; in a database that was "
+    "restored since the switch, nobody can tell whether they are newer than it",
     LossKind.EDITED: "edited rows whose edit goes into no old row (copies of other owners, edits before the switch)",
     LossKind.EDITED_FOUND: "edited rows that stood in the new table before the move",
     LossKind.OTHER_OWNER: "rows that were given to another owner",
@@ -110,11 +113,13 @@ class WentBack:
 
 @dataclass(frozen=True, kw_only=True)
 class Since:
-    """What became of target and references, as it was found. unfit: target ids of edits that do not fit."""
+    """What became of target and references, as it was found. unfit: target ids of edits that do not fit. unknown: what
+    `created` would be, where row versions tell nothing."""
 
     changed: tuple[Changed, ...] = ()
     deleted: tuple[Deleted, ...] = ()
     created: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     unfit: tuple[str, ...] = ()
     unfit_references: tuple[str, ...] = ()
     referred: tuple[str, ...] = ()
@@ -136,6 +141,7 @@ def losses(since: Since, *, switched: bool) -> tuple[Loss, ...]:
     deletions = set(since.deletions)
     found = {
         LossKind.CREATED_SINCE: since.created,
+        LossKind.PERHAPS_CREATED_SINCE: since.unknown,
         LossKind.EDITED: _keys(
             since.changed, lambda row: row.edited and row.loaded and not (switched and row.is_primary)
         ),
