@@ -106,7 +106,7 @@ def _stale(attempt: Attempt, *, only_touched: bool) -> list[list[Place]]:
 
 
 def _settle(attempt: Attempt, stale: list[list[Place]], *, patience: float) -> int:
-    turns = Turns()
+    turns = Turns(attempt.held_for)
     return sum(in_parallel(attempt, partial(_settle_batch, attempt, turns, patience=patience), stale, turns=turns))
 
 

@@ -33,7 +33,7 @@ def copy(attempt: Attempt) -> int:
     copied = sum(rows for _, rows in done)
     attempt.watch.progress(copied, total)
     written = 0
-    turns = Turns()
+    turns = Turns(attempt.held_for)
     with told_who_was_in_the_way(attempt):
         for rows, inserted in in_parallel(attempt, partial(_copy_part, attempt, turns), parts, turns=turns):
             copied, written = copied + rows, written + inserted

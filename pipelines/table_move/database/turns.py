@@ -16,11 +16,15 @@ from pipelines.table_move.pure.mapping import MappedRows
 
 
 class Turns:
-    """Whose turn it is among the workers of a phase: any number at a time, or one alone. rows: no piece has more than
-    so many source rows, because more took too long; None: nobody knows of a bound."""
+    """Whose turn it is among the workers of a phase: any number at a time, or one alone.
 
-    def __init__(self) -> None:
+    rows: no piece has more than so many source rows, because more took too long; None: nobody knows of a bound.
+    held_for: seconds that a piece may take.
+    """
+
+    def __init__(self, held_for: float) -> None:
         self.rows: int | None = None
+        self._held_for = held_for
         self._changed = threading.Condition()
         self._at_work, self._alone, self._over = 0, False, False
 
@@ -32,8 +36,11 @@ class Turns:
             if alone:
                 self._changed.wait_for(lambda: not self._at_work)
             self._at_work += 1
+        started = time.monotonic()
         try:
             yield
+            if self.rows is not None and time.monotonic() - started < self._held_for / 4:
+                self.rows *= 2  # whatever made it slow is over
         finally:
             with self._changed:
                 self._at_work -= 1
@@ -51,8 +58,9 @@ class Turns:
             pieces = [half for piece in pieces for half in piece.halves()]
         return pieces
 
-    def may_try_again(self, ends: float) -> bool:
-        return not self._over and time.monotonic() < ends
+    @property
+    def go_on(self) -> bool:
+        return not self._over
 
 
 def in_pieces(
@@ -72,11 +80,13 @@ def in_pieces(
                 written += write(piece, not rest)
             waiting, ends = rest, 0.0
         except TookTooLong:
+            if not turns.go_on:
+                raise
             turns.rows = max(len(piece.source_ids) // 2, 1)
             waiting = [*piece.halves(), *rest]
         except REFUSED_LOCKS:
             tries, ends = tries + 1, ends or time.monotonic() + patience
-            if not turns.may_try_again(ends):
+            if not turns.go_on or time.monotonic() > ends:
                 raise
             waiting = [*piece.halves(), *rest] if tries > 1 else waiting
             time.sleep(random.uniform(0, min(0.02 * 2**tries, 1)))
