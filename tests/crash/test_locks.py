@@ -152,11 +152,11 @@ def test_a_table_that_somebody_rebuilds_is_waited_for_no_longer_than_lock_wait(
     application: Application, nursery: Nursery, tmp_path, table: str
 ) -> None:
     """ACCESS EXCLUSIVE, so that not even the plan can read."""
-    with held(application, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"):
+    with held(application, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE") as pid:
         for verb in (RUN[:-4], ("plan", "--json", "--default-business", small_move.DEFAULT), ("status", "--json")):
             started = time.monotonic()
             more = ("--report-dir", str(tmp_path)) if verb[0] == RUN[0] else ()
             ended = nursery.call(application.url, *verb, *more, lock_wait="2s")
             assert time.monotonic() - started < 20
             assert ended.code == 6, (verb, ended)
-            assert "lock timeout" in ended.json["error"]
+            assert f"pid {pid} (month-end report) holds AccessExclusiveLock" in ended.json["error"]
