@@ -30,7 +30,7 @@ WITH n AS MATERIALIZED (
     WHERE c.move OPERATOR(pg_catalog.=) {move} AND c.change_id OPERATOR(pg_catalog.>) %(mark)s
       AND c.table_name OPERATOR(pg_catalog.=) {table_name} GROUP BY c.row_key
 ), changed AS (
-    UPDATE {table} r SET {assignments} FROM n WHERE r.{key}::pg_catalog.text OPERATOR(pg_catalog.=) n.row_key AND {untouched}
+    UPDATE {table} r SET {assignments} FROM n WHERE r.{key}::pg_catalog.text COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) n.row_key AND {untouched}
     RETURNING {as_planned} AS as_planned
 ) SELECT (SELECT pg_catalog.count(*) FROM n), pg_catalog.count(*),
          pg_catalog.count(*) FILTER (WHERE as_planned IS NOT TRUE) FROM changed;
@@ -40,7 +40,7 @@ WITH n AS MATERIALIZED (
 UPDATE {table} r SET {assignments} FROM (
     SELECT b.row_key, {old_values} FROM pg_temp.back b
     WHERE b.table_name OPERATOR(pg_catalog.=) {table_name} GROUP BY b.row_key
-) n WHERE r.{key}::pg_catalog.text OPERATOR(pg_catalog.=) n.row_key;
+) n WHERE r.{key}::pg_catalog.text COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) n.row_key;
 
 -- name: apply_edits
 -- The old rows take edits, only in the columns that were edited.

@@ -71,7 +71,7 @@ FROM pg_namespace n WHERE n.nspname ~ '^pipelines_retired_[0-9]+$' ORDER BY 1;
 -- name: default_owner_by_name
 -- The owners with that id or that label.
 SELECT o.{owners_key}::text FROM {owners} o
-WHERE o.{owners_key}::text = %(given)s OR o.{owners_label}::text = %(given)s ORDER BY 1 LIMIT 2;
+WHERE o.{owners_key}::text = %(given)s OR o.{owners_label}::text COLLATE "C" = %(given)s ORDER BY 1 LIMIT 2;
 
 -- name: only_owner
 -- At most two owners: one of them is the default owner only if it is alone.

@@ -73,7 +73,7 @@ WITH {predicted} SELECT source_id FROM predicted WHERE rule IS NULL ORDER BY 1 L
 
 -- name: owner_candidates
 -- A few owners that rows could be given to, those that refer most often first.
-SELECT o.{owners_label}::text FROM {owners} o
+SELECT o.{owners_label}::text COLLATE "C" FROM {owners} o
 LEFT JOIN (SELECT owner_id, sum(uses) AS uses FROM ({claims}) c GROUP BY owner_id) c ON c.owner_id = o.{owners_key}
 ORDER BY coalesce(c.uses, 0) DESC, 1 LIMIT 5;
 
@@ -140,7 +140,7 @@ WHERE m.move = {move} AND m.disposition = 'conflict' ORDER BY 1, 2 LIMIT 1000
 
 -- name: side_by_side
 -- Pairs of an old row and one of the target, with what tells their texts apart but does not show them.
-SELECT p.source_id, p.owner_id::text, coalesce(o.{owners_label}::text, '(gone)') AS owner, p.target_id::text,
+SELECT p.source_id, p.owner_id::text, coalesce(o.{owners_label}::text COLLATE "C", '(gone)') AS owner, p.target_id::text,
        {digest_of_s} AS old_text, {digest_of_t} AS new_text, p.total
 FROM ({pairs}) p
 LEFT JOIN {owners} o ON o.{owners_key} = p.owner_id
@@ -159,14 +159,14 @@ nullif(concat_ws('; ', {parts}), '')
 
 -- name: rejected
 -- Old rows that could not be carried, with the reason.
-SELECT r.source_id, r.owner_id::text, coalesce(o.{owners_label}::text, '(no owner)') AS owner, r.reason, r.detail,
+SELECT r.source_id, r.owner_id::text, coalesce(o.{owners_label}::text COLLATE "C", '(no owner)') AS owner, r.reason, r.detail,
        count(*) OVER () AS total
 FROM pipelines.rejected r LEFT JOIN {owners} o ON o.{owners_key} = r.owner_id
 WHERE r.move = {move} ORDER BY 1, 2 LIMIT 1000;
 
 -- name: references_to_decide
 -- References of one class, with what they hold.
-SELECT c.table_name, c.row_key, c.column_name, c.owner_id::text, coalesce(o.{owners_label}::text, '(gone)') AS owner,
+SELECT c.table_name, c.row_key, c.column_name, c.owner_id::text, coalesce(o.{owners_label}::text COLLATE "C", '(gone)') AS owner,
        c.value, count(*) OVER () AS total
 FROM ({classified}) c LEFT JOIN {owners} o ON o.{owners_key} = c.owner_id
 WHERE c.class = %(class)s ORDER BY 1, 2, 3 LIMIT 1000;
@@ -174,7 +174,7 @@ WHERE c.class = %(class)s ORDER BY 1, 2, 3 LIMIT 1000;
 -- name: unknown_rows
 -- Rows of the target that the map does not know: the application's own, and what was put there behind our back.
 SELECT t.{target_key}::text AS target_id, {owner_of_t}::text AS owner_id,
-       coalesce(o.{owners_label}::text, '(gone)') AS owner, count(*) OVER () AS total
+       coalesce(o.{owners_label}::text COLLATE "C", '(gone)') AS owner, count(*) OVER () AS total
 FROM {target} t LEFT JOIN pipelines.id_map m ON m.target_id = t.{target_key} AND m.move = {move}
 LEFT JOIN {owners} o ON o.{owners_key} = {owner_of_t}
 WHERE m.move IS NULL ORDER BY 3, 1 LIMIT 1000;
@@ -225,7 +225,7 @@ EXISTS (SELECT FROM pipelines.move v WHERE v.move = {move} AND v.milestone NOT I
 
 -- name: owner_counts
 -- Rows per owner, rule and disposition, for the report.
-SELECT m.owner_id::text, coalesce(o.{owners_label}::text, '(gone)'), m.owner_rule, m.disposition, m.rows FROM (
+SELECT m.owner_id::text, coalesce(o.{owners_label}::text COLLATE "C", '(gone)'), m.owner_rule, m.disposition, m.rows FROM (
     SELECT owner_id, owner_rule, disposition, count(*) AS rows FROM pipelines.id_map WHERE move = {move} GROUP BY 1, 2, 3
     UNION ALL
     SELECT owner_id, coalesce(owner_rule, 'none'), 'rejected', count(*) FROM pipelines.rejected WHERE move = {move}
@@ -234,7 +234,7 @@ SELECT m.owner_id::text, coalesce(o.{owners_label}::text, '(gone)'), m.owner_rul
 
 -- name: not_carried
 -- How many rows have something in a column that has no place in the target.
-SELECT count(*) FILTER (WHERE s.{column} IS NOT NULL AND s.{column}::text NOT IN ('', '{}')) FROM {source} s;
+SELECT count(*) FILTER (WHERE s.{column} IS NOT NULL AND s.{column}::text COLLATE "C" NOT IN ('', '{}')) FROM {source} s;
 
 -- name: copied
 -- Source rows in committed batches: of the move, and of one run.

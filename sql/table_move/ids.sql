@@ -11,5 +11,5 @@ CASE WHEN {is_canonical} THEN s.{source_key}::text::uuid ELSE {name_based} END
 
 -- name: is_canonical
 -- Whether the id of a source row is a UUID as uuid itself writes it.
-(s.{source_key}::text LIKE '________-____-____-____-____________'
-    AND translate(s.{source_key}::text, '0123456789abcdef', '') = '----')
+(s.{source_key}::text COLLATE "C" LIKE '________-____-____-____-____________'
+    AND translate(s.{source_key}::text COLLATE "C", '0123456789abcdef', '') = '----')

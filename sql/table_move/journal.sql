@@ -287,8 +287,10 @@ UPDATE pipelines.move SET milestone = %(milestone)s,
 WHERE move = %(move)s AND fence = %(run_id)s AND milestone = ANY (%(from)s);
 
 -- name: settled
--- Up to which transaction everything is in target and map, before the switch; no row where nobody knows.
-SELECT settled_xmin::text::bigint FROM pipelines.move WHERE move = %(move)s AND settled_xmin IS NOT NULL;
+-- Up to which transaction everything is in target and map, before the switch; no row where nobody knows, or where that
+-- transaction is still to come: it was one of another server.
+SELECT settled_xmin::text::bigint FROM pipelines.move
+WHERE move = %(move)s AND settled_xmin <= pg_snapshot_xmax(pg_current_snapshot());
 
 -- name: note_settled
 -- The same, written down.

@@ -3,7 +3,7 @@
 SELECT k.source_id, k.source_id::uuid AS id FROM (
     SELECT s.{source_key}::text COLLATE "C" AS source_id FROM {source} s
     WHERE octet_length(s.{source_key}::text) BETWEEN 32 AND 41
-      AND length(translate(s.{source_key}::text, '{}-', '')) = 32 OFFSET 0
+      AND length(translate(s.{source_key}::text COLLATE "C", '{}-', '')) = 32 OFFSET 0
 ) k
 WHERE k.source_id ~ ('^(' || {groups} || '|[{]' || {groups} || '[}])$')
   AND CASE WHEN k.source_id ~ ('^(' || {groups} || '|[{]' || {groups} || '[}])$')
@@ -19,13 +19,13 @@ SELECT DISTINCT ON (a.id) a.source_id, a.id FROM ({all_spellings}) a ORDER BY a.
 
 -- name: of_text
 -- The references of a text column.
-    SELECT {table_name}::text AS table_name, r.{key}::text AS row_key, {column_name}::text AS column_name,
+    SELECT {table_name}::text AS table_name, r.{key}::text COLLATE "C" AS row_key, {column_name}::text AS column_name,
            {owner} AS owner_id, r.{column}::text COLLATE "C" AS value, r.{column}::text COLLATE "C" AS written, r.xmin
     FROM {table} r
 
 -- name: of_uuid
 -- The references of a uuid column, which match a source id in any spelling.
-    SELECT {table_name}::text AS table_name, r.{key}::text AS row_key, {column_name}::text AS column_name,
+    SELECT {table_name}::text AS table_name, r.{key}::text COLLATE "C" AS row_key, {column_name}::text AS column_name,
            {owner} AS owner_id, coalesce(a.source_id, r.{column}::text COLLATE "C") AS value,
            r.{column}::text COLLATE "C" AS written, r.xmin
     FROM {table} r LEFT JOIN ({spellings}) a ON a.id = r.{column}

@@ -66,7 +66,7 @@ CREATE TEMP TABLE back ON COMMIT DROP AS SELECT * FROM ({back}) b WHERE b.fits;
 -- name: lock_rows
 -- Foreign-key checks of other tables pass; whoever holds such a row makes us give up, not wait.
 SELECT count(*) FROM (
-    SELECT FROM {table} r WHERE r.{key}::text IN (SELECT b.row_key FROM pg_temp.back b WHERE b.table_name = {table_name})
+    SELECT FROM {table} r WHERE r.{key}::text COLLATE "C" IN (SELECT b.row_key FROM pg_temp.back b WHERE b.table_name = {table_name})
     FOR NO KEY UPDATE NOWAIT
 ) locked;
 

@@ -1,11 +1,11 @@
 -- name: source
 -- The source as found: one row per row of the old table, with the verdicts that the move declares. What a suite does
 -- not ask for is not computed.
-SELECT s.{source_key}::text AS source_id,
+SELECT s.{source_key}::text COLLATE "C" AS source_id,
        CASE WHEN octet_length(s.{source_key}::text) BETWEEN 32 AND 41
-             AND length(translate(s.{source_key}::text, '{}-', '')) = 32
+             AND length(translate(s.{source_key}::text COLLATE "C", '{}-', '')) = 32
              AND s.{source_key}::text COLLATE "C" ~ ('^(' || {groups} || '|[{]' || {groups} || '[}])$')
-            THEN s.{source_key}::text::uuid::text = s.{source_key}::text ELSE true END AS key_is_canonical,
+            THEN s.{source_key}::text::uuid::text = s.{source_key}::text COLLATE "C" ELSE true END AS key_is_canonical,
        d.digest IS NULL AS content_is_alone,
        {verdicts}{source_all_columns}
 FROM {source} s

@@ -5,9 +5,7 @@ The switch looks only at what has moved since; each of these would be lost or do
 
 from __future__ import annotations
 
-import psycopg2
 import pytest
-from psycopg2 import sql
 
 from pipelines.table_move.errors import GateClosed
 from pipelines.table_move.status import Phase
@@ -191,23 +189,6 @@ def test_the_rehearsal_leaves_what_moves_to_the_switch_and_nothing_else(filled: 
     filled.execute("UPDATE pipelines.id_map SET source_hash = 'another'::bytea WHERE source_id = 'shared'")
     with pytest.raises(GateClosed, match="source_is_as_read"):
         going._check(going.suites)
-
-
-def test_row_versions_are_compared_on_a_circle(application: Application, begin) -> None:
-    now = application.value("SELECT pg_current_xact_id()::text::bigint")
-    half = 2**31
-    written = {
-        now - 11: False, now - 10: True, now - 9: True, now: True, now + 5: True, 1: False, 2: False,
-        now - half + 100: False, now - 10 + half - 100: True,
-    }  # fmt: skip
-    question = sql.SQL("SELECT {is_new} FROM (SELECT %s::text::xid AS xmin) v").format(
-        is_new=begin().attempt.names.is_new("v", now - 10 + 2**32)
-    )
-    with psycopg2.connect(application.url) as connection, connection.cursor() as cursor:
-        for number, is_new in [*written.items(), (None, None)]:
-            cursor.execute(question, (None if number is None else str(number % 2**32),))
-            assert cursor.fetchone() == (is_new,), number
-    connection.close()
 
 
 def test_an_old_row_that_was_never_copied_is_missed_by_the_rehearsal(filled: Application, begin) -> None:

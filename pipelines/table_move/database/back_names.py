@@ -87,7 +87,7 @@ def _filled(cursor: extensions.cursor, located: Located) -> sql.Composable:
             found.append(sql.SQL("{} IS NOT NULL").format(column))
         elif is_constant(default):
             constant = Verbatim(f"(({default})::{kind})::text")  # as text: not every type has an equality
-            found.append(sql.SQL("{}::text IS DISTINCT FROM {}").format(column, constant))
+            found.append(sql.SQL('{}::text COLLATE "C" IS DISTINCT FROM {}').format(column, constant))
     return sql.SQL(" OR ").join(found) if found else sql.SQL("false")
 
 

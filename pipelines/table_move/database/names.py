@@ -67,7 +67,7 @@ class Names:
 
     def is_new(self, alias: str, since: int) -> sql.Composable:
         """Whether a row version may have been written since: the number of a transaction, see `versions`."""
-        return query("versions.is_new", alias=sql.Identifier(alias), since=sql.Literal(since % 2**32))
+        return query("versions.is_new", alias=sql.Identifier(alias), since=sql.Literal(since))
 
     def touched(self, source_id: sql.Composable) -> sql.Composable:
         """Whether a source id may have moved since the last look."""
@@ -96,7 +96,8 @@ class Names:
                 sql.SQL("{}::text").format(sql.Identifier("s", name)) for name in move.source.columns
             ),
             "source_all_columns": sql.SQL(", ").join(
-                sql.Identifier("s", name) for name in dict.fromkeys((*move.source.columns, *move.source.not_carried))
+                sql.SQL("{} AS {}").format(as_text("s", name), sql.Identifier(name))
+                for name in dict.fromkeys((*move.source.columns, *move.source.not_carried))
             ),
             "source_hash": fingerprint("s", move.source.columns),
             "source_bytes": sql.SQL(" + ").join(
@@ -193,6 +194,12 @@ class Names:
             for table in self.references
             for column in table.columns
         )
+
+
+def as_text(alias: str, column: str) -> sql.Composable:
+    """A column as a suite may ask about it, whatever its type: enumerations and their like take no comparison with any
+    other text, and collations that are not deterministic no pattern."""
+    return sql.SQL('{}::text COLLATE "default"').format(sql.Identifier(alias, column))
 
 
 def fingerprint(alias: str, columns: Sequence[str]) -> sql.Composable:

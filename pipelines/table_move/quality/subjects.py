@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from psycopg2 import sql
 
-from pipelines.table_move.database.names import Names
+from pipelines.table_move.database.names import Names, as_text
 from pipelines.table_move.database.queries import query, read_queries
 
 
@@ -110,6 +110,6 @@ def _declared(names: Names) -> sql.Composable:
 def _until_settled(names: Names, settled: sql.Composable) -> sql.Composable:
     """The written columns; once the move is done they are the tenants' own affair, and read as missing."""
     return sql.SQL(", ").join(
-        sql.SQL("CASE WHEN NOT {} THEN {} END AS {}").format(settled, sql.Identifier("t", name), sql.Identifier(name))
+        sql.SQL("CASE WHEN NOT {} THEN {} END AS {}").format(settled, as_text("t", name), sql.Identifier(name))
         for name in names.move.target.columns
     )
