@@ -54,6 +54,18 @@ WHERE l.locktype = 'relation' AND l.granted AND l.mode = 'AccessExclusiveLock'
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND c.relkind IN ('r', 'p') AND c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s));
 
+-- name: open_writers
+-- The open transactions of this database that have written something and may hold a row, prepared ones too.
+SELECT format('pid %%s (%%s)', a.pid, coalesce(nullif(a.application_name, ''), '(no name)')) AS who,
+       coalesce(round(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.query_start)))::text, '?') AS age
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'transactionid' AND l.granted AND l.mode = 'ExclusiveLock' AND a.datname = current_database()
+  AND a.pid <> pg_backend_pid() AND a.application_name <> %(ourselves)s
+UNION
+SELECT format('the prepared transaction %%L', gid), round(extract(epoch FROM clock_timestamp() - prepared))::text
+FROM pg_prepared_xacts WHERE database = current_database()
+ORDER BY 2 DESC, 1 LIMIT 5;
+
 -- name: blockers
 -- Who holds or awaits locks on these tables, other than ourselves.
 SELECT DISTINCT a.pid, coalesce(nullif(a.application_name, ''), '(no name)'), l.relation::regclass::text, l.mode,

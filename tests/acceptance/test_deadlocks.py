@@ -143,3 +143,35 @@ def test_where_the_server_looks_for_deadlocks_at_once_the_move_comes_to_its_end(
     done = run(application.url, tmp_path, "--workers", "4", "--batch-bytes", "20kB")
     assert done.code == 0, done.err
     assert application.rows(generation_c.USED) == [(0, 0)]
+
+
+def test_a_row_that_only_a_trigger_wants_ends_the_run_in_time_and_names_who_holds_it(
+    application: Application, tmp_path
+) -> None:
+    generation_c.fill(application, rows=20, names=10, in_each=5)
+    with psycopg2.connect(application.url, application_name="month-end report") as other:
+        other.cursor().execute(
+            "INSERT INTO template_variables (variable_name, description, category) VALUES ('name_1', '', '')"
+        )
+        refused = run(application.url, tmp_path, "--lock-wait", "2s")
+        assert refused.code == 6, refused.err
+        assert f"pid {other.info.backend_pid} (month-end report) has written and is open" in refused.err
+        other.rollback()
+    other.close()
+    assert run(application.url, tmp_path).code == 0
+    assert application.rows(generation_c.USED) == [(0, 0)]
+
+
+@pytest.mark.parametrize("name", ["01_cleanup_template_tables", "04_audit_log"])
+def test_a_numbered_migration_that_gets_no_lock_names_who_holds_it(application: Application, name: str) -> None:
+    application.business(1)
+    with psycopg2.connect(application.url, application_name="month-end report") as other:
+        more = {"module": "pipelines.migrations", "DATABASE_URL": application.url}
+        if name.startswith("04"):
+            assert call("up", "--to", "3", **more).code == 0
+        other.cursor().execute("LOCK TABLE stages IN ROW EXCLUSIVE MODE")
+        refused = call("run", "--file", f"sql/{name}.sql", **more)
+        assert refused.code == 6, refused.err
+        assert f"pid {other.info.backend_pid} (month-end report) holds RowExclusiveLock" in refused.err
+    other.close()
+    assert call("run", "--file", f"sql/{name}.sql", **more).code == 0

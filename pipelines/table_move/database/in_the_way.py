@@ -11,10 +11,14 @@ LET_THEM = "Let these sessions end, or give more time with {}, then run the same
 
 
 def in_the_way(database: Database, oids: Iterable[int]) -> str:
-    """`: pid … holds …` for the holders of locks on these tables; empty where nobody holds one any more."""
+    """`: pid … holds …` for the holders of locks on these tables; where there is none, for every open transaction that
+    has written something; empty where there is none of these any more either."""
     with database.reading() as cursor:
         cursor.execute(query("cutover.blockers"), {"oids": list(oids), "ourselves": database.application_name})
         found = [f"pid {pid} ({who}) holds {mode} on {table} for {age} s" for pid, who, table, mode, age in cursor]
+        if not found:  # a row of another table, which a trigger of the installation wants
+            cursor.execute(query("cutover.open_writers"), {"ourselves": database.application_name})
+            found = [f"{who} has written and is open for {age} s" for who, age in cursor]
     return ": " + "; ".join(found) if found else ""
 
 
