@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pipelines.table_move.errors import Blocked, FailedCheck, GateClosed, MoveError
+from pipelines.table_move.pure.world import Where
 
 _PLAIN_EVERY = 2.0  # seconds between progress lines where there is no terminal
 _PLAIN_WIDTH = 160  # characters of a table there
@@ -91,6 +92,13 @@ class Console:
             self._said = time.monotonic()
             self.line(f"  {self._plain_progress(rows, total)}")
 
+    def where(self, found: Where) -> None:
+        """Before anything else: which server, database and role, and where the world stands."""
+        self._log.info("where", **found.as_dict())
+        if not self._quiet:
+            self.line(found.server.sentence)
+            self.line(found.world.sentence)
+
     def say(self, event: str, **facts: object) -> None:
         self._log.warning(event, **facts)
 
@@ -114,11 +122,11 @@ class Console:
             except BrokenPipeError:
                 _swallow(sys.stdout)
 
-    def problem(self, problem: MoveError) -> None:
-        """What happened, what was left untouched, what to do next; on stderr."""
+    def problem(self, problem: MoveError, *, world: str = "") -> None:
+        """Where the world stands, what happened, what was left untouched, what to do next; on stderr."""
         self._end_bar()
         errors = _Rich(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
-        errors.print(shown(f"\n{problem.happened}"))
+        errors.print(shown("\n".join(("", *filter(None, (world, problem.happened))))))
         for blocker in problem.blockers if isinstance(problem, Blocked) else ():
             errors.print(shown(f"  {blocker.code}: {blocker.message}\n    → {blocker.remedy}"))
         if isinstance(problem, GateClosed) and problem.failed:

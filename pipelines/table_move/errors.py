@@ -4,7 +4,8 @@ MoveError
 ├── UsageProblem          2   the call cannot be understood
 ├── Blocked               3   something has to be put right first
 │   └── ArchiveUnusable   3   an archive cannot be written, or is not what the journal says
-├── GateClosed            4   the checks said no; the old table is kept
+├── GateClosed            4   the checks said no; the switch is not made
+│   └── FailedAfterSwitch 8   the checks said no, and the new table is in charge
 ├── AnotherRunActive      5   one run at a time
 ├── NotInTime             6   a lock or the write pause was not to be had
 ├── ConnectionLost        7   the database is away; run again
@@ -84,6 +85,12 @@ class GateClosed(MoveError):
         self.failed = failed
 
 
+class FailedAfterSwitch(GateClosed):
+    """A check of the committed result: nothing is taken back by itself, a person decides."""
+
+    exit_code = 8
+
+
 class AnotherRunActive(MoveError):
     exit_code = 5
     retryable = True
@@ -129,10 +136,11 @@ EXIT_CODES: dict[int, str] = {
     0: "done, or nothing to do",
     2: "the call cannot be understood",
     3: "blocked: something has to be put right first (also wrong password, missing database or right)",
-    4: "the gate is closed: a check failed, the old table is kept",
+    4: "the gate is closed: a check failed, the switch is not made, the old table is kept",
     5: "another run of this move is active",
     6: "a lock or the write pause was not to be had in time",
     7: "database unreachable or connection lost: run again",
+    8: "a check failed after the switch: the new table is in charge; decide between repair and rollback",
     70: "a bug: please report it",
     74: "the move stands, its report could not be written",
     129: "the terminal was closed: run again",

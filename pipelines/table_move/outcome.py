@@ -16,13 +16,23 @@ from pipelines.table_move.database import journal, run_journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
-from pipelines.table_move.database.locking import KEPT, told_who_was_in_the_way
+from pipelines.table_move.database.locking import told_who_was_in_the_way
 from pipelines.table_move.database.patience import BRIEFLY, again
 from pipelines.table_move.database.refusals import told_by_sqlstate
 from pipelines.table_move.database.server_error import describe
 from pipelines.table_move.database.unchanged import require_unchanged
-from pipelines.table_move.errors import AnotherRunActive, ConnectionLost, Interrupted, MoveError, ReportNotWritten
+from pipelines.table_move.errors import (
+    AnotherRunActive,
+    ConnectionLost,
+    GateClosed,
+    Interrupted,
+    MoveError,
+    ReportNotWritten,
+)
+from pipelines.table_move.next_calls import next_calls
+from pipelines.table_move.pure.world import is_switched
 from pipelines.table_move.quality.report import Facts, write_report
+from pipelines.table_move.quality.verdict import after_switch
 from pipelines.table_move.records import CheckRow, MoveRow
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.status import Milestone, Phase, State
@@ -47,6 +57,7 @@ class Going(Protocol):
     """An attempt under way, whatever its verb."""
 
     attempt: Attempt
+    milestone: Milestone
     remark: str  # what is not as it was, for the one who reads why the attempt ended
 
     def failed(self, state: State, error: str) -> Outcome: ...
@@ -174,7 +185,7 @@ def idle(
 def noted(going: Going) -> Iterator[None]:
     """However the work in it ends, the attempt's row in the journal says so."""
     try:
-        with told_by_sqlstate(), told_who_was_in_the_way(going.attempt, untouched=KEPT), _unless_overtaken(going):
+        with told_by_sqlstate(), told_who_was_in_the_way(going.attempt), _unless_overtaken(going):
             yield
     except ReportNotWritten:
         raise  # how the attempt ended stands in the journal already
@@ -182,6 +193,8 @@ def noted(going: Going) -> Iterator[None]:
         state = State.INTERRUPTED if isinstance(problem, Interrupted) or problem.retryable else State.STOPPED
         problem.summary = _tell(going, state, problem.happened)
         problem.untouched = f"{problem.untouched} {going.remark}".strip()
+        if isinstance(problem, GateClosed) and is_switched(going.milestone):
+            raise after_switch(problem, next_calls(going.attempt.settings, going.attempt.names.move)) from problem
         raise
     except BaseException as problem:
         problem.summary = _tell(going, State.INTERRUPTED, describe(problem))

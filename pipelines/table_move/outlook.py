@@ -30,14 +30,13 @@ from pipelines.table_move.pure.back_blockers import (
     rights_on_old_rows,
 )
 from pipelines.table_move.pure.losses import SENTENCES, Loss, Since, WentBack, losses
+from pipelines.table_move.pure.world import is_switched
 from pipelines.table_move.records import MoveRow, RunRow, state_of
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Milestone, State
 
 _SHOWN = 3  # keys of a loss in a message
-
-NEW_WORLD = (Milestone.SWITCHED, Milestone.RETIRED, Milestone.CONFIRMED, Milestone.PURGED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ class Outlook:
     @property
     def is_switched(self) -> bool:
         """The new world is in force."""
-        return self.row is not None and self.row.milestone in NEW_WORLD
+        return self.row is not None and is_switched(self.row.milestone)
 
     @property
     def nothing_to_do(self) -> bool:
@@ -127,7 +126,7 @@ def _checked_archive(retired: Retired, attempt: Attempt) -> Path:
 
 
 def _with_losses(cursor: extensions.cursor, row: MoveRow, attempt: Attempt) -> Outlook:
-    switched = row.milestone in NEW_WORLD
+    switched = is_switched(row.milestone)
     back = back_names(cursor, attempt.located, switched=switched)
     held = tuple(_cannot_hold(cursor, back)) if switched else ()
     if held:

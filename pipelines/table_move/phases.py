@@ -17,7 +17,7 @@ from pipelines.table_move.database.catalog import locate
 from pipelines.table_move.database.catch_up import catch_up
 from pipelines.table_move.database.claims import assign_owners, build_claims, clear_working_tables
 from pipelines.table_move.database.copy import copy
-from pipelines.table_move.database.locking import RETIRED, persist
+from pipelines.table_move.database.locking import persist
 from pipelines.table_move.database.patience import BRIEFLY
 from pipelines.table_move.database.retired import Purged, purge
 from pipelines.table_move.database.rewire import plan_changes
@@ -26,6 +26,7 @@ from pipelines.table_move.database.unchanged import require_unchanged
 from pipelines.table_move.errors import Blocked, Fenced, GateClosed, MoveError, NotInTime
 from pipelines.table_move.obstacles import obstacles
 from pipelines.table_move.outcome import Outcome, conclude
+from pipelines.table_move.pure.world import is_switched
 from pipelines.table_move.quality import gate
 from pipelines.table_move.quality.subjects import Standing
 from pipelines.table_move.quality.suites import Suite
@@ -112,7 +113,7 @@ class Phases:
         with self._in(Phase.CONFIRM):
             self.rows_written += cutover.rewire_late(self.attempt)
             asked = [suite for suite in self.suites if suite.subject in ("references", "reconciliation")]
-            persist(self.attempt, lambda: self._check(asked), untouched=RETIRED)
+            persist(self.attempt, lambda: self._check(asked))
             clear_working_tables(self.attempt)
             if self.before(Milestone.CONFIRMED):
                 with self.attempt.database.writing() as cursor:
@@ -180,7 +181,7 @@ class Phases:
             raise Blocked(
                 "Something has appeared since the move began that stands in the way of the switch.",
                 blockers=tuple(found),
-                untouched="The switch was rolled back: the old table serves reads and writes as before.",
+                untouched="The switch was rolled back.",
                 next_step="Then run the same command again.",
             )
 
@@ -190,7 +191,7 @@ class Phases:
         standing = Standing(
             settled_until=self.settled if self.phase is Phase.VERIFY else None,
             touched=self.phase is Phase.CUTOVER,
-            switched=self.milestone is not Milestone.COPYING,
+            switched=is_switched(self.milestone),
             settled=self.milestone in DONE,
             dangling_allowed=attempt.settings.allow_dangling,
         )

@@ -47,6 +47,7 @@ class Farewell:
     """A purge under way."""
 
     attempt: Attempt
+    milestone: Milestone = Milestone.CONFIRMED
     purged: Purged | None = None
     timings: dict[str, float] = field(default_factory=dict)
     remark: str = ""
@@ -55,6 +56,7 @@ class Farewell:
         self.attempt.watch.phase(Phase.PURGE, "archive, proof, drop")
         started = time.monotonic()
         self.purged = purge_table(self.attempt)
+        self.milestone = Milestone.PURGED
         self.timings[Phase.PURGE] = round(time.monotonic() - started, 3)
         self.attempt = self.attempt.relocated()
 

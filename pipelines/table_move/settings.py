@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None, validation_alias=AliasChoices("database_url", "DATABASE_URL"), exclude=True
     )
+    url_in_environment: bool = Field(False, exclude=True)  # the next call needs it there as well
     application_schema: str = Field(
         "public", min_length=1, max_length=63, validation_alias=AliasChoices("schema", "PIPELINES_SCHEMA")
     )
@@ -80,8 +81,9 @@ class Settings(BaseSettings):
     @classmethod
     def read(cls, **given: object) -> Self:
         """Settings from the options that were given (None: not given) and the environment. Raises UsageProblem."""
+        said = {name: value for name, value in given.items() if value is not None}
         try:
-            return cls(**{name: value for name, value in given.items() if value is not None})
+            return cls(**said, url_in_environment="database_url" not in said)
         except ValidationError as problem:
             said = "; ".join(f"{_option(error['loc'])}: {error['msg']}" for error in problem.errors())
             raise UsageProblem(

@@ -38,7 +38,7 @@ class Signals:
         return Interrupted(
             f"Interrupted by {signal.Signals(self.came).name}.",
             signal_number=self.came,
-            untouched="What was committed stays; the open transactions were rolled back.",
+            untouched="What was committed stays, what was not is undone.",
             next_step="Run the same command again: it goes on where it stopped.",
         )
 

@@ -102,6 +102,11 @@ class Move:
         if len(tenants) > 1:
             raise ValueError("either the move, its target and its references all have an owner, or none has")
 
+    @property
+    def package(self) -> str:
+        """The package of the move, which `python -m` runs."""
+        return self.transform.partition(":")[0].rpartition(".")[0]
+
     def key_in(self, schema: str) -> str:
         """The journal's name of this move: its name, and the schema where that is not `public`."""
         return self.name if schema == "public" else f"{self.name}@{schema}"

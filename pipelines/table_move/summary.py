@@ -15,6 +15,8 @@ from pipelines.table_move.code_version import code_version
 from pipelines.table_move.database import census, journal, run_journal, to_decide
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.world import read_server, read_world
+from pipelines.table_move.pure.world import Where
 from pipelines.table_move.quality.verdict import counted
 from pipelines.table_move.records import CheckRow, newest
 from pipelines.table_move.settings import Settings
@@ -54,6 +56,7 @@ def summarise(
     return {
         "move": names.key,
         "database": database.label,
+        **Where(server=read_server(cursor), world=read_world(cursor, names.move, names.schema)).as_dict(),
         "source_table": names.move.source.table,
         "target_table": names.move.target.table,
         **asdict(ending),
@@ -71,7 +74,7 @@ def summarise(
         "not_carried": census.not_carried(cursor, names, located.facts),
         "settings": settings.shown(),
         "code_version": code_version(names.move),
-        "command": f"python -m {names.move.transform.partition(':')[0].rpartition('.')[0]}",
+        "command": f"python -m {names.move.package}",
         "started_at": None if last is None else f"{last.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "versions": _versions(cursor),
     }

@@ -13,6 +13,7 @@ from pipelines.table_move.database.names import Names
 from pipelines.table_move.database.patience import look_patiently
 from pipelines.table_move.errors import Blocked, UsageProblem
 from pipelines.table_move.preflight import make_plan
+from pipelines.table_move.pure.world import NOWHERE, is_switched
 from pipelines.table_move.quality import gate
 from pipelines.table_move.quality.decisions import SHOWN, Contents
 from pipelines.table_move.quality.report import Facts, write_report
@@ -47,7 +48,7 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
     milestone = plan.row.milestone if plan.has_begun else None
     standing = Standing(
         settled_until=settled if milestone is Milestone.COPYING else None,
-        switched=milestone not in (None, Milestone.COPYING),
+        switched=is_switched(milestone),
         settled=milestone in DONE,
         dangling_allowed=settings.allow_dangling,
     )
@@ -88,7 +89,13 @@ def write_again(database: Database, move: Move, settings: Settings) -> dict[str,
                 next_step="`status` shows the newest run; `verify` checks what is there.",
             )
         checks = run_journal.checks(cursor, found.run_id)
-        summary = {**found.summary, "run_id": found.run_id, "state": found.state, "error": found.error}
+        summary = {
+            **NOWHERE,
+            **found.summary,
+            "run_id": found.run_id,
+            "state": found.state,
+            "error": found.error,
+        }
         contents = _contents(cursor, _names(cursor, database, move), summary) if settings.show_content else {}
     facts = Facts(summary=summary, checks=checks, contents=contents)
     summary["report"] = str(write_report(facts, settings.report_dir))

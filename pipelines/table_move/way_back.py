@@ -18,10 +18,7 @@ from pipelines.table_move.outlook import require_accepted
 from pipelines.table_move.pure.losses import Loss, WentBack
 from pipelines.table_move.status import Milestone, Phase, State
 
-_LOST_UNDER_LOCKS = (
-    "The switch back was rolled back: the new table and its references are in force. The old table stands in its "
-    "schema again, frozen; `run` goes forward from here."
-)
+_LOST_UNDER_LOCKS = "The switch back was rolled back; `run` goes forward from here."
 
 
 @dataclass

@@ -202,6 +202,15 @@ SELECT milestone, fence, source_oid, target_oid, mapping, default_owner::text, r
        switched_xmin IS NOT NULL, place
 FROM pipelines.move WHERE move = %(move)s;
 
+-- name: world
+-- How far a move is committed, and where the old table or its archive is.
+SELECT m.milestone, m.retired_schema, r.archive ->> 'folder'
+FROM pipelines.move m LEFT JOIN pipelines.retired_table r USING (move) WHERE m.move = %(move)s;
+
+-- name: who
+-- Who acts, and who connected.
+SELECT current_user::text, session_user::text;
+
 -- name: retired_schemas
 -- The schemas of retired tables that the journal knows of.
 SELECT retired_schema FROM pipelines.move WHERE retired_schema IS NOT NULL;

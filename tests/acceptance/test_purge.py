@@ -160,9 +160,10 @@ def test_run_with_drop_purges_in_the_same_run_and_names_the_way_back(done, tmp_p
 def test_the_last_lines_of_a_run_name_the_retired_table_its_size_and_the_ways_to_go(done) -> None:
     app = done(*SMALL)
     said = app.answer.err.splitlines()[-3:]
-    assert said[0].startswith("The old table is kept as pipelines_retired_1.prompt_templates (0.0 MB)")
-    assert said[1] == "To go back: python -m pipelines.templates rollback"
-    assert said[2].endswith("python -m pipelines.templates purge --yes")
+    assert "The old table is kept as pipelines_retired_1.prompt_templates" in app.answer.json["world_sentence"]
+    assert said[0] == "The old table holds 0.0 MB."
+    assert ", with DATABASE_URL set as for this call: python -m pipelines.templates rollback" in said[1]
+    assert "python -m pipelines.templates purge --yes" in said[2]
 
 
 def test_a_purge_waits_for_a_move_that_is_done(application: Application, tmp_path: Path) -> None:
@@ -309,7 +310,8 @@ def test_a_reader_of_the_retired_table_is_waited_for_and_not_killed(done, tmp_pa
     reader.cursor().execute("SELECT * FROM pipelines_retired_1.prompt_templates")
     answer = verb(app, tmp_path, "purge", "--yes", "--lock-wait", "1s", "--archive", str(tmp_path / "archive"))
     assert answer.code == 6, answer.err
-    assert "the retired table is kept" in answer.err
+    assert "The old table is kept as pipelines_retired_1.prompt_templates" in answer.err
+    assert answer.json["world"] == "retired"
     reader.rollback()
     reader.close()
     purged(app, tmp_path)

@@ -58,7 +58,7 @@ def test_verify_checks_before_and_after_and_writes_only_a_report(demonstration: 
         "DELETE FROM pipelines.id_map WHERE source_id = (SELECT min(source_id) FROM pipelines.id_map)"
     )
     broken = call("verify", "--suite", "reconciliation", *options, DATABASE_URL=demonstration.url)
-    assert broken.code == 4
+    assert broken.code == 8
     assert "balance_holds" in broken.err
 
 

@@ -24,6 +24,7 @@ LAYERS = (
     ("records", "settings", "pure", "archive_files"),
     ("code_version",),
     ("database",),
+    ("next_calls",),
     ("quality",),
     ("obstacles", "owner_questions", "standing"),
     ("preflight", "outlook"),

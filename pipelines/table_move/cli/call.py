@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import typer
 
 from pipelines.table_move.cli.demonstration import Demo, demo_database, ensure_demo
-from pipelines.table_move.errors import Bug, MoveError, UsageProblem
+from pipelines.table_move.errors import Bug, GateClosed, MoveError, UsageProblem
+from pipelines.table_move.pure.world import NOWHERE, Where, is_switched
 from pipelines.table_move.signals import Signalled, signals
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Counts, GateCounts, ReferenceCounts, State
@@ -24,6 +26,7 @@ APPLICATION_NAME = "pipelines"
 _EMPTY: dict[str, Any] = {
     "move": None,
     "database": None,
+    **NOWHERE,
     "run_id": None,
     "state": State.NOT_STARTED,
     "phase": None,
@@ -75,17 +78,35 @@ def answer(
     work: Callable[[Call], Mapping[str, Any]],
     *,
     create_demo: bool = True,
+    asks_database: Callable[[Settings], bool] = lambda _: True,
 ) -> None:
     """Do the work of a verb, print its answer, and exit with the code of the contract.
 
     options: as given on the command line, None where they were not; the names are those of `Settings`.
     work: gives what the JSON shows beyond the keys that are always there.
+    asks_database: whether this call has anything to do with the database that is there.
     """
+
+    def where(call: Call, *, briefly: bool = False) -> Where | None:
+        from pipelines.table_move.database.world import look_where
+
+        return look_where(call.database, move, briefly=briefly) if asks_database(call.settings) else None
+
+    def work_in_it(call: Call) -> Mapping[str, Any]:
+        try:
+            return work(call)
+        except GateClosed as problem:
+            from pipelines.table_move.next_calls import next_calls
+            from pipelines.table_move.quality.verdict import after_switch
+
+            if (found := where(call, briefly=True)) and is_switched(found.world.milestone):
+                raise after_switch(problem, next_calls(call.settings, move)) from problem
+            raise
 
     def prepare(settings: Settings, console: Console) -> Call:
         return _prepare(move, demo, settings, console, create_demo=create_demo)
 
-    conclude(options, {**_EMPTY, "move": move.name}, prepare, work)
+    conclude(options, {**_EMPTY, "move": move.name}, prepare, work_in_it, where=where)
 
 
 def conclude(
@@ -93,10 +114,13 @@ def conclude(
     document: dict[str, Any],
     prepare: Callable[[Settings, Console], Prepared],
     work: Callable[[Prepared], Mapping[str, Any]],
+    *,
+    where: Callable[..., Where | None] = lambda _, **__: None,
 ) -> None:
-    """Settings, preparation, work; then one answer and one exit code, however it ended.
+    """Settings, preparation, where the world stands, work; then one answer and one exit code, however it ended.
 
     document: what the JSON shows where nothing else is known.
+    where: the world, asked before the work, and again where it fails.
     """
     from pipelines.table_move.console import Console
     from pipelines.table_move.database.refusals import told_by_sqlstate
@@ -105,7 +129,7 @@ def conclude(
     from pipelines.table_move.trace import trace
 
     console = Console(as_json=bool(options["as_json"]))  # until the settings are read
-    code = 0
+    code, before, ask = 0, None, lambda: None
 
     def say(event: str, **facts: object) -> None:
         console.say(event, **facts)
@@ -118,17 +142,32 @@ def conclude(
             document["database"] = call.database.label
             received.cancel, received.cut = call.database.cancel, call.database.cut
             with console, told_by_sqlstate():
+                if before := where(call):
+                    document |= before.as_dict()
+                    console.where(before)
+                ask = partial(where, call, briefly=True)
                 document |= work(call)
         except (Exception, Signalled) as caught:
             problem = received.told() if received.came is not None else caught
             if not isinstance(problem, MoveError):
                 console.trace(trace(problem))
                 problem = Bug(type(problem).__name__)
-            console.problem(problem)
+            document |= _told(problem, caught) | _where_now(before, ask)
+            console.problem(problem, world=document["world_sentence"] or "")
             code = problem.exit_code
-            document |= _told(problem, caught)
     console.answer({name: value for name, value in document.items() if name not in _LISTS})
     raise typer.Exit(code)
+
+
+def _where_now(before: Where | None, ask: Callable[[], Where | None]) -> dict[str, Any]:
+    """Where the world stands after a failure; where that cannot be read any more, where it stood before."""
+    if before is None:
+        return {}
+    try:
+        return ask().as_dict()
+    except Exception:  # the failure itself is what has to be told
+        said = f"Where the world stands now cannot be read. When this call began: {before.world.sentence}"
+        return {"world": None, "world_sentence": said}
 
 
 def _told(problem: MoveError, caught: BaseException) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def add(app: typer.Typer, move: Move, demo: Demo) -> None:
             "log_format": log_format,
             "verbose": verbose,
         }
-        answer(move, demo, options, _work, create_demo=False)
+        answer(move, demo, options, _work, create_demo=False, asks_database=lambda _: False)
 
 
 def _work(call: Call) -> Mapping[str, Any]:

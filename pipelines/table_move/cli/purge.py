@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from pipelines.table_move.cli.options import (
     Verbose,
     Yes,
 )
+from pipelines.table_move.next_calls import next_calls
 from pipelines.table_move.spec import Move
 
 
@@ -61,6 +61,7 @@ def _work(call: Call) -> Mapping[str, Any]:
 
     confirm(call, "Archive {rows} of {table}, then drop the retired table?")
     outcome = purge(call.database, call.move, call.settings, call.console)
+    call.console.line(outcome.summary["world_sentence"])
     _show(call, outcome.summary["purge"])
     call.console.line(f"Report: {outcome.report}")
     return outcome.summary
@@ -68,10 +69,8 @@ def _work(call: Call) -> Mapping[str, Any]:
 
 def _show(call: Call, purged: Mapping[str, Any] | None) -> None:
     if purged is None:
-        call.console.line("Nothing is left to do: the table is purged.")
+        call.console.line("Nothing is left to do.")
         return
-    command = f"python -m pipelines.{call.move.name} rollback"
-    schema = "" if call.database.schema == "public" else f" --schema {shlex.quote(call.database.schema)}"
     call.console.line(f"Archived and dropped: {purged['rows']:,} rows, {purged['bytes'] / 1024**2:,.1f} MB packed.")
     call.console.line(f"The archive is {purged['archive']}. Keep it: nothing else brings the old table back.")
-    call.console.line(f"To go back: {command}{schema} --archive {shlex.quote(purged['archive'])}")
+    call.console.line(next_calls(call.settings, call.move).to("go back", "rollback", "--archive", purged["archive"]))

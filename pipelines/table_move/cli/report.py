@@ -11,6 +11,7 @@ import typer
 from pipelines.table_move.cli.call import Call, answer
 from pipelines.table_move.cli.demonstration import Demo
 from pipelines.table_move.cli.options import AsJson, DatabaseUrl, LogFormat, ReportDir, Schema, ShowContent, Verbose
+from pipelines.table_move.pure.world import NOWHERE
 from pipelines.table_move.spec import Move
 
 
@@ -59,7 +60,7 @@ def _work(call: Call) -> Mapping[str, Any]:
     call.console.line(f"Report: {summary['report']}")
     if call.settings.open:
         typer.launch(str(Path(summary["report"]).resolve()))
-    return summary
+    return {key: value for key, value in summary.items() if key not in NOWHERE}  # as it was then
 
 
 def _list(call: Call, runs: Sequence[Mapping[str, Any]]) -> None:

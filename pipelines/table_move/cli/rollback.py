@@ -90,6 +90,8 @@ def _work(call: Call) -> Mapping[str, Any]:
         if problem.summary and "rollback" in problem.summary:
             _show(call, "Left behind", problem.summary["rollback"])
         raise
+    if "world_sentence" in outcome.summary:
+        call.console.line(outcome.summary["world_sentence"])
     if outcome.nothing_to_do:
         call.console.line(
             "There is no move to take back." if outcome.run_id is None else "Nothing is left to do: it is rolled back."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -28,6 +27,8 @@ from pipelines.table_move.cli.options import (
     Verbose,
     Yes,
 )
+from pipelines.table_move.next_calls import next_calls
+from pipelines.table_move.pure.world import Stands
 from pipelines.table_move.spec import Move
 
 
@@ -101,8 +102,9 @@ def _work(call: Call) -> Mapping[str, Any]:
 
 def _show(call: Call, summary: Mapping[str, Any], *, nothing_to_do: bool) -> None:
     references, gate, pause = summary["references"], summary["gate"], summary["write_pause_ms"]
+    call.console.line(summary["world_sentence"])
     if nothing_to_do:
-        call.console.line("Nothing is left to do: the move is done.")
+        call.console.line("Nothing is left to do.")
     failed = f"{gate['failed_critical']} critical failed, {gate['failed_warning']} warnings"
     rows = [
         ("rows of the old table", f"{summary['source_rows']:,}", ""),
@@ -123,14 +125,16 @@ def _show(call: Call, summary: Mapping[str, Any], *, nothing_to_do: bool) -> Non
 
 
 def _afterwards(call: Call, summary: Mapping[str, Any]) -> Iterator[str]:
-    """What is left of the old table, and the ways to go from here."""
-    command = f"python -m pipelines.{call.move.name}"
-    schema = "" if call.database.schema == "public" else f" --schema {shlex.quote(call.database.schema)}"
-    if summary["retired_schema"]:
-        size = (summary["old_bytes"] or 0) / 1024**2
-        yield f"The old table is kept as {summary['retired_schema']}.{call.move.source.table} ({size:,.1f} MB)."
-        yield f"To go back: {command} rollback{schema}"
-        yield f"To drop it for good, with an archive: {command} purge --yes{schema}"
+    """The ways to go from here."""
+    calls = next_calls(call.settings, call.move)
+    stands = summary["world"]
+    if stands == Stands.OLD_IN_CHARGE:
+        yield calls.to("go on, through the switch", "run")
+        yield calls.to("take the copied rows back", "rollback")
+    if stands == Stands.RETIRED:
+        yield f"The old table holds {(summary['old_bytes'] or 0) / 1024**2:,.1f} MB."
+        yield calls.to("go back", "rollback")
+        yield calls.to("drop it for good, with an archive", "purge", "--yes")
     if purge := summary.get("purge"):
-        yield f"The old table is dropped; its archive is {purge['archive']} ({purge['rows']:,} rows)."
-        yield f"To go back: {command} rollback{schema} --archive {shlex.quote(purge['archive'])}"
+        yield f"The archive has {purge['rows']:,} rows. Keep it: nothing else brings the old table back."
+        yield calls.to("go back", "rollback", "--archive", purge["archive"])

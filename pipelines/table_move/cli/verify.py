@@ -58,7 +58,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
             "log_format": log_format,
             "verbose": verbose,
         }
-        answer(move, demo, options, _work)
+        answer(move, demo, options, _work, asks_database=lambda settings: not settings.list_all)
 
 
 def _work(call: Call) -> Mapping[str, Any]:

@@ -13,9 +13,7 @@ from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catch_up import catch_up, settle_touched, target_has_moved, touch_target
 from pipelines.table_move.database.locking import (
-    FROZEN,
     READERS,
-    RETIRED,
     ROWS,
     Bound,
     Pause,
@@ -118,7 +116,7 @@ def retire(attempt: Attempt) -> str:
             cursor.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(attempt.names.source, sql.Identifier(schema)))
             journal.reach(cursor, attempt.names.key, attempt.run_id, Milestone.RETIRED, retired_schema=schema)
 
-    persist(attempt, once, untouched=FROZEN)
+    persist(attempt, once)
     return schema
 
 
@@ -130,4 +128,4 @@ def rewire_late(attempt: Attempt) -> int:
             attempt.hold_fence(cursor)
             return rewire(cursor, attempt)
 
-    return persist(attempt, once, untouched=RETIRED)
+    return persist(attempt, once)

@@ -18,10 +18,6 @@ from pipelines.table_move.database.references_back import references_back, refer
 from pipelines.table_move.pure.losses import Loss, LossKind, losses
 from pipelines.table_move.status import Milestone
 
-NEW_WORLD = (
-    "The transaction was rolled back: the new table and its references are in force, the old table stays frozen."
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchedBack:
@@ -46,7 +42,7 @@ def return_table(attempt: Attempt, retired_schema: str) -> None:
             cursor.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(retired_schema)))
             journal.reach(cursor, names.key, attempt.run_id, Milestone.SWITCHED)
 
-    persist(attempt, once, untouched=NEW_WORLD)
+    persist(attempt, once)
 
 
 def switch_back(attempt: Attempt, *, accept: Callable[[tuple[Loss, ...]], None]) -> SwitchedBack:
@@ -55,13 +51,13 @@ def switch_back(attempt: Attempt, *, accept: Callable[[tuple[Loss, ...]], None])
 
     accept: raises Blocked where the losses, found under the locks, are not accepted.
     """
-    return persist(attempt, lambda: _switch_back_once(attempt, accept), untouched=NEW_WORLD)
+    return persist(attempt, lambda: _switch_back_once(attempt, accept))
 
 
 def _switch_back_once(attempt: Attempt, accept: Callable[[tuple[Loss, ...]], None]) -> SwitchedBack:
     names, settings = attempt.names, attempt.settings
     with locking(attempt, Bound(seconds=settings.max_write_pause), first=_lock(attempt)) as cursor:
-        pause = Pause(settings.max_write_pause, untouched=NEW_WORLD)
+        pause = Pause(settings.max_write_pause)
         with ended_by_the_server(pause):
             attempt.hold_fence(cursor)
             back = back_names(cursor, attempt.located, switched=True)
@@ -118,9 +114,7 @@ def end_freeze(attempt: Attempt) -> None:
         cursor.execute(names.query("rollback.has_freeze"), {"oid": attempt.located.facts.source.oid})
         is_there = cursor.fetchone()[0]
     if is_there:
-        persist(
-            attempt, once, untouched="The old table serves reads and writes; only a disabled trigger is left on it."
-        )
+        persist(attempt, once)
 
 
 def late_references_back(attempt: Attempt) -> int:

@@ -45,20 +45,12 @@ class TooLong(Exception):
         self.bound = bound
 
 
-OLD_WORLD = "The transaction was rolled back: the old table serves reads and writes as before."
-FROZEN = (
-    "The transaction was rolled back: the new table is in charge; the old one stays in its place, frozen and readable."
-)
-KEPT = "What was committed stays; the open transaction was rolled back."
-RETIRED = "The transaction was rolled back: the new table is in charge; the retired table is kept, frozen and readable."
+_UNDONE = "What was committed stays; the open transaction was rolled back."
 
 
-def persist(attempt: Attempt, once: Callable[[], Result], *, untouched: str = OLD_WORLD) -> Result:
-    """Try until it works or `lock_wait` is over, with jitter between. Raises NotInTime with who was in the way.
-
-    untouched: what to say of the state that the refused transaction leaves.
-    """
-    with told_who_was_in_the_way(attempt, untouched=untouched):
+def persist(attempt: Attempt, once: Callable[[], Result]) -> Result:
+    """Try until it works or `lock_wait` is over, with jitter between. Raises NotInTime with who was in the way."""
+    with told_who_was_in_the_way(attempt):
         return again(
             once,
             seconds=attempt.settings.lock_wait,
@@ -67,21 +59,21 @@ def persist(attempt: Attempt, once: Callable[[], Result], *, untouched: str = OL
 
 
 @contextmanager
-def told_who_was_in_the_way(attempt: Attempt, *, untouched: str = OLD_WORLD) -> Iterator[None]:
+def told_who_was_in_the_way(attempt: Attempt) -> Iterator[None]:
     """What others held for as long as `lock_wait` says is NotInTime, with their names."""
     try:
         yield
     except REFUSED as problem:
         raise NotInTime(
             f"The locks were not to be had within {attempt.settings.lock_wait:g} s{_in_the_way(attempt)}.",
-            untouched=untouched,
+            untouched=_UNDONE,
             next_step=LET_THEM.format("--lock-wait"),
         ) from problem
     except TooLong as problem:
         raise NotInTime(
             f"The server ended a transaction that others may have to wait for, after {problem.bound.seconds:g} s: "
             "this process was held up.",
-            untouched=untouched,
+            untouched=_UNDONE,
             next_step="Run the same command again: it goes on where it stopped.",
         ) from problem
 
@@ -168,10 +160,9 @@ def unlock(cursor: extensions.cursor) -> None:
 class Pause:
     """The bound on the writers' pause, on this side; the server has its own (see `locking`)."""
 
-    def __init__(self, seconds: float, *, untouched: str = OLD_WORLD) -> None:
+    def __init__(self, seconds: float) -> None:
         self._started = time.monotonic()
         self._seconds = seconds
-        self._untouched = untouched
 
     @property
     def milliseconds(self) -> float:
@@ -181,7 +172,7 @@ class Pause:
         if self.milliseconds > self._seconds * 1000:
             raise NotInTime(
                 "Writers would have had to wait longer than --max-write-pause allows.",
-                untouched=self._untouched,
+                untouched=_UNDONE,
                 next_step="Run again at a quieter time, or with a larger --max-write-pause; `plan` predicts the pause.",
             )
 

@@ -34,8 +34,8 @@ from pipelines.table_move.pure.surroundings import Surroundings
 from pipelines.table_move.status import Milestone
 
 DEFAULT_FOLDER = Path("archive")
-_KEPT = "The transaction was rolled back: the retired table is kept, whole and frozen."
-_GONE = "The transaction was rolled back: the new table and its references are in force, and the archive is untouched."
+_KEPT = "The transaction was rolled back: the retired table is kept, whole."
+_GONE = "The transaction was rolled back, and the archive is untouched."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def purge_blockers(cursor: extensions.cursor, located: Located, around: Surround
 
 def purge(attempt: Attempt) -> Purged:
     """Archive, prove, drop, under one lock and in one transaction. Undo: `rebuild`. Any failure before: all is kept."""
-    return persist(attempt, lambda: _purge_once(attempt), untouched=_KEPT)
+    return persist(attempt, lambda: _purge_once(attempt))
 
 
 def _purge_once(attempt: Attempt) -> Purged:
@@ -148,7 +148,7 @@ def rebuild(attempt: Attempt, retired: Retired, folder: Path) -> None:
     """The old table from the journal's description, with the rows of the archive, frozen, where it was before the move.
     Undo: `cutover.retire`. Raises ArchiveUnusable or Blocked; then nothing has changed."""
     names = replace(attempt.names, is_purged=False, source_schema=attempt.names.schema)
-    persist(attempt, lambda: _rebuild_once(attempt, names, retired, folder), untouched=_GONE)
+    persist(attempt, lambda: _rebuild_once(attempt, names, retired, folder))
 
 
 def _rebuild_once(attempt: Attempt, names: Names, retired: Retired, folder: Path) -> None:

@@ -111,7 +111,7 @@ def _prove(cursor: extensions.cursor, names: Names, mark: dict[str, int], *, dan
 def _not_right(happened: str) -> GateClosed:
     return GateClosed(
         happened,
-        untouched="The switch was rolled back; old table and references are as they were.",
+        untouched="The transaction was rolled back; rows and references are as they were.",
         next_step="Look at triggers on the referencing tables that change these columns, then run again.",
     )
 

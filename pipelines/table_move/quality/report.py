@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.table_move.errors import ReportNotWritten
+from pipelines.table_move.pure.world import Server
 from pipelines.table_move.quality import charts, decisions
 from pipelines.table_move.quality.decisions import Contents
 from pipelines.table_move.quality.spreadsheet import as_csv
@@ -35,11 +36,11 @@ _PHASES = {
 _OWNERS_SHOWN = 200
 SAMPLES = 3  # keys in the tables of checks; the rest stands with the rows to decide on
 _VERDICTS = {
-    "done": ("good", "Done. Every row has its place, every reference follows, the old table is retired."),
-    "stopped": ("bad", "Stopped. The old table is kept."),
-    "paused": ("busy", "Stopped where it was told to. The old table is in charge; running again goes on from there."),
-    "purged": ("good", "Done and purged. The old table is dropped; its archive has been proven."),
-    "rolled_back": ("good", "Rolled back. The old table is in charge again, with its data and its references."),
+    "done": ("good", "Done: the checks of the committed result have passed."),
+    "stopped": ("bad", "Stopped before its end."),
+    "paused": ("busy", "Stopped where it was told to; running again goes on from there."),
+    "purged": ("good", "Done and purged: the archive has been proven, the old table is dropped."),
+    "rolled_back": ("good", "Rolled back."),
     "interrupted": ("bad", "Interrupted. What was committed stays; running again goes on from there."),
     "running": ("busy", "Under way."),
     "checked": ("good", "Checked. No critical expectation failed."),
@@ -79,7 +80,7 @@ def write_report(facts: Facts, folder: Path) -> Path:
     except OSError as problem:
         raise ReportNotWritten(
             f"The report could not be written to {place}: {problem.strerror}.",
-            untouched="The move itself stands as `status` shows it.",
+            untouched="What the run committed stays.",
             next_step=f"Make room or name another folder, then: report{'' if run_id is None else f' --run {run_id}'}",
         ) from problem
     return page
@@ -97,6 +98,7 @@ def template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["server"] = lambda found: Server(**found).sentence
     return environment.get_template("report.html.j2")
 
 
@@ -178,11 +180,10 @@ def _go_back(summary: Mapping[str, Any]) -> tuple[str, str]:
         return "The old table is in charge and nothing needs the copied rows. This removes them:", command
     if milestone == "purged":
         return "The old table is dropped. Its archive brings it back:", f"{command} --archive DIR"
-    place = f"{summary['retired_schema'] or 'its schema'}.{summary['source_table']}"
     return (
-        f"The old table is kept as {place}, whole and with its data; what every changed reference held before stands "
-        "in pipelines.reference_change, and what foreign keys there were in pipelines.foreign_key. This shows what "
-        "would go back:",
+        "The old table is whole and has its data; what every changed reference held before stands in "
+        "pipelines.reference_change, and what foreign keys there were in pipelines.foreign_key. This shows what would "
+        "go back:",
         f"{command} --dry-run",
     )
 

@@ -86,6 +86,6 @@ def _known_expectations() -> frozenset[str]:
 def _closed(path: Path, what: str) -> GateClosed:
     return GateClosed(
         f"The suite {path.name} {what}.",
-        untouched="The gate stays closed; nothing was copied or changed.",
+        untouched="This call has copied and changed nothing.",
         next_step=f"Put {path} right, then run again.",
     )

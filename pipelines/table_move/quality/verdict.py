@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipelines.table_move.errors import FailedCheck, GateClosed
+from pipelines.table_move.errors import FailedAfterSwitch, FailedCheck, GateClosed
+from pipelines.table_move.pure.command_line import CommandLine
 from pipelines.table_move.records import CheckRow
 from pipelines.table_move.status import GateCounts
 
@@ -25,9 +26,25 @@ def require_open(rows: Iterable[CheckRow]) -> None:
         raise GateClosed(
             f"The gate is closed by {len(failed)} expectation{'s' if len(failed) > 1 else ''}: {names}.",
             failed=tuple(_told(row) for row in failed),
-            untouched="The old table is kept.",
+            untouched="The switch has not been made.",
             next_step="The report names the rows. Put them right, then run the same command again.",
         )
+
+
+def after_switch(problem: GateClosed, calls: CommandLine) -> FailedAfterSwitch:
+    """The same, where the new table is in charge. calls: what may come next."""
+    if isinstance(problem, FailedAfterSwitch):
+        return problem
+    told = FailedAfterSwitch(
+        f"A check failed after the switch. {problem.happened}",
+        failed=problem.failed,
+        untouched="Nothing is taken back by itself.",
+        next_step="Decide between repair and rollback.\n"
+        f"{calls.to('complete the move, once what is named is repaired', 'run')}\n"
+        f"{calls.to('see what going back would take back and what it would lose', 'rollback', '--dry-run')}",
+    )
+    told.summary = problem.summary
+    return told
 
 
 def _told(row: CheckRow) -> FailedCheck:
