@@ -14,7 +14,7 @@ from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.retired import purge_blockers
 from pipelines.table_move.database.rewire import late_references
 from pipelines.table_move.database.surroundings import look_around
-from pipelines.table_move.errors import Blocked, Blocker
+from pipelines.table_move.errors import Blocked, Blocker, FailedCheck, GateClosed
 from pipelines.table_move.obstacles import obstacles
 from pipelines.table_move.owner_questions import (
     default_owner,
@@ -24,11 +24,12 @@ from pipelines.table_move.owner_questions import (
     unknown_assigned,
 )
 from pipelines.table_move.pure import estimate
+from pipelines.table_move.pure.foreseen import foreseen
 from pipelines.table_move.pure.warnings import about_references, about_rows, warnings
 from pipelines.table_move.records import MoveRow, RunRow, state_of
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
-from pipelines.table_move.status import DONE, Counts, ReferenceCounts, State
+from pipelines.table_move.status import DONE, Counts, Milestone, ReferenceCounts, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class Plan:
     references: ReferenceCounts = field(default_factory=ReferenceCounts)
     late_references: int = 0
     slowness: float = 1
+    closing: tuple[FailedCheck, ...] = ()
 
     @property
     def has_begun(self) -> bool:
@@ -94,6 +96,15 @@ class Plan:
         if self.blockers:
             raise self.blocked()
 
+    def gate_closing(self) -> GateClosed:
+        """What is going to close the gate, as one error."""
+        return GateClosed(
+            "The gate is going to close: a run would copy, check and stop before the switch.",
+            failed=self.closing,
+            untouched="Nothing was written.",
+            next_step="Put this right, then call `plan` again; `run --until verify` copies, and lists the rows.",
+        )
+
 
 def make_plan(database: Database, move: Move, settings: Settings, *, default_business: str | None) -> Plan:
     """Look at the database, read-only, in one snapshot."""
@@ -114,7 +125,7 @@ def make_plan(database: Database, move: Move, settings: Settings, *, default_bus
         if plan.has_begun and not problems:
             problems += other_owner(cursor, plan.located, question, plan.row, given=default_business)
         plan = replace(plan, blockers=tuple(problems), default_owner=owner, assigned=assigned)
-        return _resumed(cursor, plan) if plan.has_begun else _predicted(cursor, plan, question, settings)
+        return _resumed(cursor, plan, settings) if plan.has_begun else _predicted(cursor, plan, question, settings)
 
 
 def _look(cursor: extensions.cursor, move: Move, schema: str, *, drop: bool) -> Plan:
@@ -137,15 +148,23 @@ def _look(cursor: extensions.cursor, move: Move, schema: str, *, drop: bool) -> 
     )
 
 
-def _resumed(cursor: extensions.cursor, plan: Plan) -> Plan:
+def _resumed(cursor: extensions.cursor, plan: Plan, settings: Settings) -> Plan:
     """What the map says of a move that has begun."""
     names = plan.located.names
+    counts = census.counts(cursor, names)
+    is_to_come = plan.row.milestone is Milestone.COPYING
     return replace(
         plan,
-        counts=census.counts(cursor, names),
+        counts=counts,
         references=census.reference_counts(cursor, names),
         late_references=late_references(cursor, names),
+        closing=_closing(counts, ReferenceCounts(), settings) if is_to_come else (),
     )
+
+
+def _closing(counts: Counts, references: ReferenceCounts, settings: Settings) -> tuple[FailedCheck, ...]:
+    keep_target = settings.on_conflict == "keep-target"
+    return foreseen(counts, references, allow_dangling=settings.allow_dangling, keep_target=keep_target)
 
 
 def _predicted(cursor: extensions.cursor, plan: Plan, question: Question, settings: Settings) -> Plan:
@@ -161,5 +180,6 @@ def _predicted(cursor: extensions.cursor, plan: Plan, question: Question, settin
         counts=found.counts,
         rules=found.rules,
         references=found.references,
+        closing=_closing(found.counts, found.references, settings),
         slowness=estimate.slowness(found.seconds, looked_at=found.counts.source_rows + found.references.total),
     )

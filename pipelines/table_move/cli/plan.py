@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -58,19 +58,24 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
 
 def _work(call: Call) -> Mapping[str, Any]:
     from pipelines.table_move.database.patience import look_patiently
+    from pipelines.table_move.database.undeclared import undeclared_references
     from pipelines.table_move.preflight import make_plan
+    from pipelines.table_move.pure.warnings import about_undeclared
 
     plan = look_patiently(
         call.database,
         lambda: make_plan(call.database, call.move, call.settings, default_business=call.default_business),
     )
-    document = _document(plan)
+    if not plan.blockers and not plan.nothing_to_do and not plan.located.facts.is_retired:
+        found = undeclared_references(call.database, plan.located)
+        plan = replace(plan, warnings=(*plan.warnings, *about_undeclared(found)))
+    problem = plan.blocked() if plan.blockers else plan.gate_closing() if plan.closing else None
     if not plan.blockers:
         _show(call, plan)
-        return document
-    blocked = plan.blocked()
-    blocked.summary = document
-    raise blocked
+    if problem is not None:
+        problem.summary = _document(plan)
+        raise problem
+    return _document(plan)
 
 
 def _document(plan: Plan) -> dict[str, Any]:
@@ -83,6 +88,9 @@ def _document(plan: Plan) -> dict[str, Any]:
         "references": asdict(plan.references),
         "blockers": [asdict(blocker) for blocker in plan.blockers],
         "warnings": list(plan.warnings),
+        "gate_will_close": [
+            {"check": check.name, "rows": check.rows, "remedy": check.remedy} for check in plan.closing
+        ],
         "expected_seconds": round(plan.expected_seconds, 1),
         "expected_write_pause_ms": round(1000 * plan.expected_pause_seconds),
     }
@@ -116,4 +124,5 @@ def _show(call: Call, plan: Plan) -> None:
     )
     for warning in plan.warnings:
         console.line(f"Warning: {warning}")
-    console.line("Nothing is in the way. Nothing was written.")
+    if not plan.closing:
+        console.line("Nothing is in the way. Nothing was written.")

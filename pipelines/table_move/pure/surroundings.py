@@ -61,6 +61,17 @@ class Trigger:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Undeclared:
+    """A column with keys of the source in `rows` of the `sampled` rows."""
+
+    table: str
+    column: str
+    type: str
+    sampled: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Surroundings:
     """What stands around the tables: what is in the way of the move, and what notices it.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pipelines.table_move.pure.facts import Facts
 from pipelines.table_move.pure.server_blockers import NEWEST, OLDEST
-from pipelines.table_move.pure.surroundings import Surroundings, Trigger
+from pipelines.table_move.pure.surroundings import Surroundings, Trigger, Undeclared
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Counts, ReferenceCounts
 
@@ -144,3 +144,17 @@ def about_references(facts: Facts, references: ReferenceCounts, *, allow_danglin
     if references.foreign:
         said.append(f"{references.foreign} references point to a row of another owner; they stay as they are.")
     return tuple(said)
+
+
+def about_undeclared(found: Sequence[Undeclared] | None) -> tuple[str, ...]:
+    """Keys of the old table where no reference is declared. None: it could not be looked at."""
+    if found is None:
+        return (
+            "Whether other columns of the schema hold ids of the old table could not be seen in time, or not by this "
+            "role: nothing changes such ids, so look for them before the switch.",
+        )
+    return tuple(
+        f"{one.table}.{one.column} ({one.type}) holds ids of the old table in {one.rows:,} of {one.sampled:,} "
+        "sampled rows. It is not declared as a reference, so nothing changes them: see what they mean first."
+        for one in found
+    )
