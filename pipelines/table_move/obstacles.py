@@ -7,6 +7,7 @@ from psycopg2 import extensions
 from pipelines.table_move.code_version import mapping_fingerprint
 from pipelines.table_move.database import census, journal
 from pipelines.table_move.database.catalog import Located, relation, retired_schemas
+from pipelines.table_move.database.frozen import thawed, written_since
 from pipelines.table_move.database.restored import unproven
 from pipelines.table_move.errors import Blocker
 from pipelines.table_move.pure.preflight import blockers, frozen_source, left_behind
@@ -29,6 +30,8 @@ def obstacles(
         found += _resume_blockers(cursor, located, row)
         if not found or located.facts.source is None:
             found += unproven(cursor, located, row)
+        if not found and row.milestone is Milestone.SWITCHED:
+            found += [*thawed(cursor, located), *written_since(cursor, located)]
     return found or _ambiguous(cursor, located)
 
 

@@ -17,6 +17,7 @@ from pipelines.table_move.database.catalog import locate
 from pipelines.table_move.database.catch_up import catch_up
 from pipelines.table_move.database.claims import assign_owners, build_claims, clear_working_tables
 from pipelines.table_move.database.copy import copy
+from pipelines.table_move.database.frozen import require_as_frozen
 from pipelines.table_move.database.locking import persist
 from pipelines.table_move.database.patience import BRIEFLY
 from pipelines.table_move.database.retired import Purged, purge
@@ -105,6 +106,8 @@ class Phases:
 
     def retire(self) -> None:
         with self._in(Phase.RETIRE):
+            with self.attempt.database.reading() as cursor:
+                require_as_frozen(cursor, self.attempt.located)
             schema = cutover.retire(self.attempt)
             self._source_is_in(schema)
         self.milestone = Milestone.RETIRED

@@ -17,6 +17,10 @@ CREATE OR REPLACE TRIGGER pipelines_frozen BEFORE INSERT OR UPDATE OR DELETE OR 
 FOR EACH STATEMENT EXECUTE FUNCTION pipelines.refuse_write({frozen_for});
 ALTER TABLE {source} ENABLE ALWAYS TRIGGER pipelines_frozen;
 
+-- name: is_frozen
+-- Whether the trigger of the freeze stands and fires for everybody.
+SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = %(oid)s::oid AND tgname = 'pipelines_frozen' AND tgenabled = 'A');
+
 -- name: release
 -- A foreign key to the old table leaves.
 ALTER TABLE {table} DROP CONSTRAINT {constraint};

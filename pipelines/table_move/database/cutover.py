@@ -12,6 +12,7 @@ from psycopg2 import extensions, sql
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.catch_up import catch_up, settle_touched, target_has_moved, touch_target
+from pipelines.table_move.database.frozen import require_frozen
 from pipelines.table_move.database.locking import (
     READERS,
     ROWS,
@@ -112,6 +113,7 @@ def retire(attempt: Attempt) -> str:
     def once() -> None:
         with locking(attempt, READERS, first=attempt.names.query("cutover.lock_for_retire")) as cursor:
             attempt.hold_fence(cursor)
+            require_frozen(cursor, attempt.located)
             cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
             cursor.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(attempt.names.source, sql.Identifier(schema)))
             journal.reach(cursor, attempt.names.key, attempt.run_id, Milestone.RETIRED, retired_schema=schema)

@@ -9,13 +9,13 @@ from psycopg2 import extensions
 from pipelines.table_move.database import place
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
+from pipelines.table_move.database.frozen import unlike_the_map
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.errors import Blocker
 from pipelines.table_move.records import MoveRow
 from pipelines.table_move.status import Milestone
 
 _FROZEN = (Milestone.SWITCHED, Milestone.RETIRED, Milestone.CONFIRMED)
-_SHOWN = 3  # keys in a message
 
 
 def unproven(cursor: extensions.cursor, located: Located, row: MoveRow) -> Iterator[Blocker]:
@@ -27,14 +27,11 @@ def unproven(cursor: extensions.cursor, located: Located, row: MoveRow) -> Itera
     if row.milestone in _FROZEN and facts.source is None:
         yield _incomplete(located, row, f"has no {names.source_schema}.{names.move.source.table}")
     elif row.milestone in _FROZEN:
-        cursor.execute(names.query("journal.unlike_the_map"))
-        if found := cursor.fetchall():
-            shown = ", ".join(repr(key) for _, key in found[:_SHOWN])
-            count = found[0][0]
+        count, keys = unlike_the_map(cursor, names)
+        if count:
             rows = "1 row" if count == 1 else f"{count:,} rows"
-            yield _incomplete(
-                located, row, f"has {rows} in {facts.source.label} that are not as it knows them: {shown}"
-            )
+            what = f"has {rows} in {facts.source.label} that are not as it knows them: {', '.join(keys)}"
+            yield _incomplete(located, row, what)
     if row.milestone in (*_FROZEN, Milestone.PURGED) and facts.target is not None:
         cursor.execute(names.query("journal.target_is_known"))
         if not cursor.fetchone()[0]:
