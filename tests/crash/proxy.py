@@ -22,7 +22,8 @@ class Weather:
 
     delay: seconds that every piece takes. cut_after: bytes from the server after which a connection is cut.
     swallow: bytes vanish, both ways, and the connections stay. reset: connections end with RST. refuse: no new ones.
-    commit_of: a connection that has sent these bytes is cut at its next COMMIT; forwarded: behind it, else before it.
+    commit_of: a connection that has sent these bytes is cut at its next COMMIT; forwarded: behind it, else before it;
+    swallowed: not cut, but from then on all bytes vanish.
     refuse_after_cut: seconds without new connections after such a cut.
     """
 
@@ -33,6 +34,7 @@ class Weather:
     refuse: bool = False
     commit_of: bytes | None = None
     forwarded: bool = False
+    swallowed: bool = False
     refuse_after_cut: float = 0
 
 
@@ -85,6 +87,9 @@ class Proxy:
             weather = self.weather
             sent = (sent + piece)[-1_000_000:] if weather.commit_of else b""
             if weather.commit_of and weather.commit_of in sent and b"COMMIT\0" in piece:
+                if weather.swallowed:
+                    self.weather = Weather(swallow=True)
+                    continue
                 if weather.forwarded:
                     answered = self._muted[server] = threading.Event()
                     server.sendall(piece)

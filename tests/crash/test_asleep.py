@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -12,6 +13,7 @@ import pytest
 from tests.application import Application
 from tests.crash.faults import Fault
 from tests.crash.nursery import Nursery
+from tests.crash.proxy import Weather, proxy
 from tests.crash.sweep import SEQUENCES, Sequence, Sweep, sweep
 
 PAUSE = "3s"
@@ -116,6 +118,26 @@ def test_nobody_waits_for_a_command_that_sleeps_in_front_of_a_commit(
     sequence = next(one for one in SEQUENCES if one.name == verb)
     with sweep(server, nursery, sequence, str(tmp_path)) as found:
         assert sleep(found, Fault(point=found.point(label, "COMMIT"), action="stop")) == []
+
+
+@pytest.mark.parametrize("label", [b"DROP CONSTRAINT", b"TRIGGER pipelines_frozen", b"SET SCHEMA"])
+@pytest.mark.exhaustive
+def test_nobody_waits_for_a_commit_that_the_network_swallows(
+    server: str, nursery: Nursery, tmp_path, label: bytes
+) -> None:
+    with sweep(server, nursery, SEQUENCES[0], str(tmp_path)) as found, found.copy() as url, proxy(url) as way:
+        way.weather = Weather(commit_of=label, swallowed=True)
+        going = found.start(way.url(), max_write_pause=PAUSE)
+        ends = time.monotonic() + 60
+        while not way.weather.swallow:
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+        assert list(kept_waiting(url)) == []
+        way.weather = Weather(reset=True)
+        assert going.wait().code in (6, 7)
+        way.weather = Weather()
+        assert found.again(url).code == 0
+        assert found.judge(url) == []
 
 
 def test_who_waits_is_seen(server: str, nursery: Nursery, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
