@@ -7,7 +7,6 @@ state (it does nothing where it makes no sense), so that any part of a sequence 
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -106,7 +105,7 @@ class World:
         arguments = {
             "run": ("--grace", "0s", "--default-business", "Business 1"),
             "rollback": (),
-            "purge": ("--yes", "--archive", str(self._archive())),
+            "purge": ("--archive", str(self._archive())),
         }
         self._verb(verb, *arguments[verb], fault={"point": point, "when": when, "action": "kill"})
 
@@ -123,7 +122,7 @@ class World:
             raise Wrong(Find("rollback --dry-run wrote something"))
 
     def purge(self) -> None:
-        self._verb("purge", "--yes", "--archive", str(self._archive()))
+        self._verb("purge", "--archive", str(self._archive()))
 
     def back_from_the_archive(self) -> None:
         if self._archives and (self._folder / f"archive {self._archives}").exists():
@@ -290,7 +289,8 @@ class World:
             arguments = (*arguments, "--report-dir", str(self._folder / "reports"))
         if verb not in ("plan", "verify", "status", "up", "down"):
             arguments = (*arguments, "--lock-wait", "3s")
-        os.environ["PIPELINES_YES"] = "true"
+        if verb in ("run", "rollback", "purge", "up", "down"):
+            arguments = (*arguments, "--yes")
         answer = self._laboratory.call(url, verb, "--json", *arguments, module=module, fault=fault)
         killed = fault is not None and answer.code == -9
         if (answer.code not in DOCUMENTED and not killed) or "Traceback" in answer.err:
