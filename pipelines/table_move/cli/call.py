@@ -153,7 +153,7 @@ def conclude(
                 console.trace(trace(problem))
                 problem = Bug(type(problem).__name__)
             document |= _told(problem, caught) | _where_now(before, ask)
-            console.problem(problem, world=document["world_sentence"] or "")
+            console.problem(problem, world=document.get("world_sentence") or "")
             code = problem.exit_code
     console.answer({name: value for name, value in document.items() if name not in _LISTS})
     raise typer.Exit(code)
