@@ -151,11 +151,13 @@ BEGIN
             write_pause_ms double precision,
             settled_xmin   xid8,
             switched_xmin  xid8,
-            place          text
+            place          text,
+            target_columns jsonb
         );
         COMMENT ON TABLE pipelines.move IS 'One row per move: how far it is committed. fence is the run that may write. '
             'settled_xmin: what older transactions wrote is in target and map. switched_xmin: none of them wrote after the switch. '
-            'place: cluster, database and table that these numbers are of; elsewhere they say nothing.';
+            'place: cluster, database and table that these numbers are of; elsewhere they say nothing. '
+            'target_columns: the numbers of the columns at the switch.';
 
         CREATE TABLE pipelines.run (
             run_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -700,12 +702,14 @@ BEGIN
         found_text := '?';
     END;
     INSERT INTO pipelines.move (move, source_schema, source_table, source_oid, target_oid, milestone, fence, mapping,
-                                default_owner, retired_schema, write_pause_ms, switched_xmin, place)
+                                default_owner, retired_schema, write_pause_ms, switched_xmin, place, target_columns)
     VALUES (this_move, application, 'prompt_templates', old_table, new_table, 'confirmed', this_run, code_version,
             default_owner, retired_schema, 1000 * extract(epoch FROM clock_timestamp() - began),
             pg_snapshot_xmin(pg_current_snapshot()),
             format('%s/%s/%s', found_text, (SELECT oid FROM pg_database WHERE datname = current_database()),
-                   'pipelines.move'::regclass::oid));
+                   'pipelines.move'::regclass::oid),
+            (SELECT jsonb_object_agg(attname, attnum) FROM pg_attribute
+             WHERE attrelid = new_table AND attnum > 0 AND NOT attisdropped));
     UPDATE pipelines.run SET state = 'done', phase = 'confirm', finished_at = clock_timestamp(),
         rows_written = copied + changed,
         timings = jsonb_build_object('copy', round(extract(epoch FROM clock_timestamp() - began)::numeric, 3))

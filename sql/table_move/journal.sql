@@ -17,11 +17,13 @@ CREATE TABLE pipelines.move (
     write_pause_ms double precision,
     settled_xmin   xid8,
     switched_xmin  xid8,
-    place          text
+    place          text,
+    target_columns jsonb
 );
 COMMENT ON TABLE pipelines.move IS 'One row per move: how far it is committed. fence is the run that may write. '
     'settled_xmin: what older transactions wrote is in target and map. switched_xmin: none of them wrote after the switch. '
-    'place: cluster, database and table that these numbers are of; elsewhere they say nothing.';
+    'place: cluster, database and table that these numbers are of; elsewhere they say nothing. '
+    'target_columns: the numbers of the columns at the switch.';
 
 CREATE TABLE pipelines.run (
     run_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -261,7 +263,9 @@ RETURNING milestone;
 -- A restored journal takes the tables that stand here for its own. What was numbered at the old place says nothing here:
 -- nobody knows what is settled, and no range of a file is taken for copied.
 UPDATE pipelines.move SET place = %(place)s, source_oid = coalesce(%(source_oid)s, source_oid),
-    target_oid = coalesce(%(target_oid)s, target_oid), settled_xmin = NULL, switched_xmin = NULL
+    target_oid = coalesce(%(target_oid)s, target_oid), settled_xmin = NULL, switched_xmin = NULL,
+    target_columns = (SELECT jsonb_object_agg(attname, attnum) FROM pg_attribute
+                      WHERE attrelid = %(target_oid)s::oid AND attnum > 0 AND NOT attisdropped)
 WHERE move = %(move)s AND milestone = %(milestone)s;
 UPDATE pipelines.batch SET filenode = 0 WHERE move = %(move)s;
 UPDATE pipelines.foreign_key k SET table_oid = c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -274,6 +278,12 @@ SELECT count(*) OVER (), source_id FROM (SELECT s.{source_key}::text COLLATE "C"
 FULL JOIN (SELECT source_id, source_hash FROM pipelines.id_map WHERE move = {move} AND owner_rule <> 'copy') m
      USING (source_id)
 WHERE s.hash IS DISTINCT FROM m.source_hash ORDER BY 2 LIMIT 5;
+
+-- name: other_columns
+-- Columns of the target that are other ones than at the switch: made anew, or with the name of another one.
+SELECT c.name FROM pipelines.move v CROSS JOIN jsonb_each_text(v.target_columns) AS c (name, place)
+LEFT JOIN pg_attribute a ON a.attrelid = %(oid)s::oid AND a.attname = c.name AND NOT a.attisdropped
+WHERE v.move = {move} AND a.attnum IS DISTINCT FROM c.place::int ORDER BY 1;
 
 -- name: target_is_known
 -- Whether a row of the map stands in the target, or there is none to stand there.
@@ -292,6 +302,9 @@ UPDATE pipelines.move SET milestone = %(milestone)s,
     retired_schema = CASE WHEN %(milestone)s IN ('retired', 'confirmed') THEN coalesce(%(retired_schema)s, retired_schema) END,
     write_pause_ms = coalesce(%(write_pause_ms)s, write_pause_ms),
     switched_xmin = CASE WHEN milestone = 'copying' THEN pg_snapshot_xmin(pg_current_snapshot()) ELSE switched_xmin END,
+    target_columns = CASE WHEN milestone = 'copying' THEN (
+        SELECT jsonb_object_agg(attname, attnum) FROM pg_attribute
+        WHERE attrelid = target_oid AND attnum > 0 AND NOT attisdropped) ELSE target_columns END,
     settled_xmin = CASE WHEN %(milestone)s <> 'copying' THEN settled_xmin END
 WHERE move = %(move)s AND fence = %(run_id)s AND milestone = ANY (%(from)s);
 

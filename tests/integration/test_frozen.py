@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.table_move.database.going_back import switch_back
 from pipelines.table_move.errors import Blocked
 from tests.application import Application
 from tests.command import call
@@ -95,3 +96,45 @@ def test_another_table_of_the_name_is_not_retired(filled: Application, begin, tm
     assert [blocker.code for blocker in caught.value.blockers] == ["other_table"]
     filled.execute("DROP TABLE prompt_templates; ALTER TABLE aside RENAME TO prompt_templates")
     assert run(filled, tmp_path)[0] == 0
+
+
+REMADE = {
+    "made anew": "ALTER TABLE templates DROP COLUMN content; ALTER TABLE templates ADD COLUMN content text DEFAULT 'x'",
+    "with traded names": "ALTER TABLE templates RENAME content TO aside; ALTER TABLE templates RENAME template_name TO content;"
+    "ALTER TABLE templates RENAME aside TO template_name",
+}
+
+
+@pytest.mark.parametrize("after", ["switched", "confirmed"])
+@pytest.mark.parametrize("what", REMADE)
+def test_columns_of_the_target_that_are_other_ones_since_the_switch_do_not_overwrite_old_texts(
+    filled: Application, begin, tmp_path: Path, what: str, after: str
+) -> None:
+    before = filled.rows("SELECT * FROM prompt_templates")
+    going = begin()
+    going.copy()
+    going.verify()
+    going.switch()
+    if after == "confirmed":
+        going.retire()
+        going.confirm()
+    filled.execute(REMADE[what])
+    arguments = ("rollback", "--json", "--yes", "--report-dir", str(tmp_path))
+    answer = call(*arguments, DATABASE_URL=filled.url)
+    assert answer.code == 3, answer.err
+    lost = {blocker["code"]: blocker["message"] for blocker in answer.json["blockers"]}
+    assert "content" in lost["other_columns"]
+    assert call(*arguments, "--accept-loss", DATABASE_URL=filled.url).code == 0
+    assert filled.rows("SELECT * FROM prompt_templates") == before
+
+
+def test_ddl_between_the_look_and_the_locks_of_the_way_back_is_refused(
+    filled: Application, begin, tmp_path: Path
+) -> None:
+    going = begin()
+    going.copy()
+    going.verify()
+    going.switch()
+    filled.execute(REMADE["made anew"])
+    with pytest.raises(Blocked, match=r"templates\.content is another column"):
+        switch_back(going.attempt, accept=lambda found: None)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from psycopg2 import extensions, sql
 
+from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.connect import as_application
 from pipelines.table_move.database.extract import read_rows
@@ -35,10 +36,20 @@ def merge_back(cursor: extensions.cursor, attempt: Attempt, source_ids: Sequence
     return merged, refused
 
 
+def other_columns(cursor: extensions.cursor, attempt: Attempt) -> frozenset[str]:
+    """Columns of the target that are other ones than at the switch: nobody edited what they hold. At another place than
+    that of the journal the numbers of columns say nothing."""
+    if journal.load(cursor, attempt.names.key).is_restored:
+        return frozenset()
+    cursor.execute(attempt.names.query("journal.other_columns"), {"oid": attempt.located.facts.target.oid})
+    return frozenset(name for (name,) in cursor) & {*attempt.names.move.target.columns}
+
+
 def _batch(cursor: extensions.cursor, attempt: Attempt, source_ids: list[str]) -> Iterator[Edit]:
     names = attempt.names
     target = names.move.target
     made = _made(cursor, attempt, source_ids)
+    others = other_columns(cursor, attempt)
     texts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("t", name)) for name in target.columns)
     cursor.execute(names.query("rollback.edited_rows", target_texts=texts), {"source_ids": source_ids})
     limits = attempt.located.facts.source.columns
@@ -49,7 +60,7 @@ def _batch(cursor: extensions.cursor, attempt: Attempt, source_ids: list[str]) -
             target_id,
             made=columns if digest == loaded_hash else None,
             found=dict(zip(target.columns, values, strict=True)),
-            back=target.back,
+            back=[(column, old) for column, old in target.back if column not in others],
             limits=limits,
         )
 

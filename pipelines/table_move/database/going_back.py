@@ -15,6 +15,7 @@ from pipelines.table_move.database.edits import merge_back
 from pipelines.table_move.database.locking import READERS, ROWS, Bound, Pause, ended_by_the_server, locking, persist
 from pipelines.table_move.database.losses import look_since
 from pipelines.table_move.database.references_back import references_back, references_due
+from pipelines.table_move.database.unchanged import require_unchanged
 from pipelines.table_move.pure.losses import Loss, LossKind, losses
 from pipelines.table_move.status import Milestone
 
@@ -60,6 +61,7 @@ def _switch_back_once(attempt: Attempt, accept: Callable[[tuple[Loss, ...]], Non
         pause = Pause(settings.max_write_pause)
         with ended_by_the_server(pause):
             attempt.hold_fence(cursor)
+            require_unchanged(cursor, attempt)
             back = back_names(cursor, attempt.located, switched=True)
             since = look_since(cursor, attempt, back)
             found = losses(since, switched=True)

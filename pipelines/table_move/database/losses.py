@@ -8,7 +8,7 @@ from psycopg2 import extensions, sql
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.back_names import BackNames
-from pipelines.table_move.database.edits import read_edits
+from pipelines.table_move.database.edits import other_columns, read_edits
 from pipelines.table_move.pure.losses import Changed, Deleted, Since
 
 
@@ -28,9 +28,9 @@ def look_since(cursor: extensions.cursor, attempt: Attempt, back: BackNames) -> 
         knows = journal.load(cursor, back.names.key).knows_versions
         created = _keys(cursor, back, "rollback.created_rows", knows_versions=sql.Literal(knows))
         unfit = () if back.names.is_purged else _unfit(cursor, attempt, found)
-        found = Since(
-            **{**found.__dict__, "deleted": deleted, "unfit": unfit, "created" if knows else "unknown": created}
-        )
+        others = tuple(sorted(other_columns(cursor, attempt)))
+        more = {"deleted": deleted, "unfit": unfit, "other_columns": others, "created" if knows else "unknown": created}
+        found = Since(**{**found.__dict__, **more})
     cursor.execute("SET LOCAL enable_nestloop = on; SET LOCAL enable_mergejoin = on")
     return found
 

@@ -13,6 +13,7 @@ class LossKind(StrEnum):
 
     CREATED_SINCE = "created_since"
     PERHAPS_CREATED_SINCE = "perhaps_created_since"
+    OTHER_COLUMNS = "other_columns"
     EDITED = "edited"
     EDITED_FOUND = "edited_found"
     OTHER_OWNER = "other_owner"
@@ -27,6 +28,8 @@ SENTENCES: dict[LossKind, str] = {
     LossKind.CREATED_SINCE: "rows of the new table that were created or changed since the switch and are in no old row",
     LossKind.PERHAPS_CREATED_SINCE: "rows of the new table that are in no old row; in a database that was "
     "restored since the switch, nobody can tell whether they are newer than it",
+    LossKind.OTHER_COLUMNS: "columns of the new table that are other ones than at the switch (made anew, or with "
+    "traded names): what they hold goes into no old row",
     LossKind.EDITED: "edited rows whose edit goes into no old row (copies of other owners, edits before the switch)",
     LossKind.EDITED_FOUND: "edited rows that stood in the new table before the move",
     LossKind.OTHER_OWNER: "rows that were given to another owner",
@@ -73,8 +76,8 @@ class Deleted(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """Everything of one kind. `keys`: of rows of the new table, of old rows where those come back, or table/row/column
-    of references."""
+    """Everything of one kind. `keys`: of rows of the new table, of old rows where those come back, table/row/column of
+    references, or names of columns."""
 
     kind: LossKind
     keys: tuple[str, ...]
@@ -120,6 +123,7 @@ class Since:
     deleted: tuple[Deleted, ...] = ()
     created: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    other_columns: tuple[str, ...] = ()
     unfit: tuple[str, ...] = ()
     unfit_references: tuple[str, ...] = ()
     referred: tuple[str, ...] = ()
@@ -142,6 +146,7 @@ def losses(since: Since, *, switched: bool) -> tuple[Loss, ...]:
     found = {
         LossKind.CREATED_SINCE: since.created,
         LossKind.PERHAPS_CREATED_SINCE: since.unknown,
+        LossKind.OTHER_COLUMNS: since.other_columns,
         LossKind.EDITED: _keys(
             since.changed, lambda row: row.edited and row.loaded and not (switched and row.is_primary)
         ),
