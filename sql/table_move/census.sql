@@ -80,7 +80,7 @@ ORDER BY coalesce(c.uses, 0) DESC, 1 LIMIT 5;
 -- name: assigned_now
 -- The owners that a person names in this call.
 SELECT a.source_id COLLATE "C" AS source_id, a.owner_id
-FROM unnest({source_ids}::text[], {owner_ids}::uuid[]) AS a (source_id, owner_id)
+FROM unnest(%(assigned_ids)s::text[], %(assigned_owners)s::uuid[]) AS a (source_id, owner_id)
 
 -- name: assigned_before
 -- The owners that a person has named in an earlier call.

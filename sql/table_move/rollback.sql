@@ -142,6 +142,10 @@ SELECT m.source_id, m.target_id::text, m.target_hash::text, {target_texts}
 FROM pipelines.id_map m JOIN {target} t ON t.{target_key} = m.target_id
 WHERE m.move = {move} AND m.owner_rule <> 'copy' AND m.source_id = ANY (%(source_ids)s);
 
+-- name: places
+-- Where the old rows of edits are.
+SELECT s.ctid::text FROM {source} s WHERE s.{source_key}::text COLLATE "C" = ANY (%(source_ids)s);
+
 -- name: stage_edits
 -- Edits on their way into old rows: the new text of each column, and whether it has one.
 CREATE TEMP TABLE edit (source_id text COLLATE "C", {columns}) ON COMMIT DROP;

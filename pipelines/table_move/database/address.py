@@ -29,30 +29,61 @@ BOUNDS = {
 }
 
 
+EXAMPLE = "Give a URL such as postgresql://USER@HOST:5432/DATABASE with --database-url or DATABASE_URL."
+ENCODE = (
+    "In the user and the password of a URL, the characters / ? # @ : % are written %2F %3F %23 %40 %3A %25; or keep "
+    "the password in a file (passfile=…)."
+)
+
+
 def parse_url(url: str) -> dict[str, str]:
     """libpq's parameters of a URL, with BOUNDS where it has none of its own.
 
-    Raises UsageProblem without repeating the URL, which may hold a password.
+    Raises UsageProblem without repeating the URL, which may hold a password, or a part of it in another place.
     """
-    example = "Give a URL such as postgresql://USER@HOST:5432/DATABASE with --database-url or DATABASE_URL."
     if not url.strip():
-        raise UsageProblem("The database URL is empty.", untouched="Nothing was read or written.", next_step=example)
+        raise _unreadable("The database URL is empty.")
     plain = _plain(url)
     if not re.match(r"postgres(ql)?://", plain):
-        raise UsageProblem(
-            "The database URL does not begin with postgresql://.",
-            untouched="Nothing was read or written.",
-            next_step=example,
-        )
+        raise _unreadable("The database URL does not begin with postgresql://.")
+    _require_whole_secrets(plain.partition("://")[2])
     try:
         return {**BOUNDS, **extensions.parse_dsn(plain)}
     except psycopg2.Error:
-        named = sorted({name for name, _ in parse_qsl(plain.partition("?")[2])})
-        raise UsageProblem(
-            "The database URL cannot be read" + (f" (its parameters: {', '.join(named)})." if named else "."),
-            untouched="Nothing was read or written.",
-            next_step=example,
-        ) from None
+        raise _unreadable(f"The database URL cannot be read{_reason(plain)}.", ENCODE) from None
+
+
+def _require_whole_secrets(rest: str) -> None:
+    """A password that is not written as URLs want it spills into host, port, database or parameters, and is shown."""
+    authority, rest = re.fullmatch(r"([^/?]*)(.*)", rest, re.DOTALL).groups()
+    path = rest.partition("?")[0]
+    _, _, places = authority.rpartition("@")
+    ports = re.sub(r"\[[^]]*\]", "", places).split(",")
+    if authority.count("@") > 1 or "@" in path or not all(re.fullmatch(r"[^:]*(:\d*)?", port) for port in ports):
+        raise _unreadable("The database URL cannot be read: its user, password, host or port.", ENCODE)
+    if "@" in rest and "@" not in authority and ":" in authority:
+        raise _unreadable("The database URL cannot be read: its user, password, host or port.", ENCODE)
+
+
+def _reason(plain: str) -> str:
+    """The parameters that libpq does not know, by their names; nothing where a name may be a part of a password."""
+    named = [name for name, _ in parse_qsl(plain.partition("?")[2], keep_blank_values=True)]
+    if any("password" in name for name in named) or not all(re.fullmatch(r"[a-z_0-9]+", name) for name in named):
+        return ""
+    unknown = sorted({name for name in named if not _is_known(name)})
+    return f": libpq knows no parameter {', '.join(unknown)}" if unknown else ""
+
+
+def _is_known(name: str) -> bool:
+    try:
+        extensions.parse_dsn(f"{name}=x")
+    except psycopg2.Error:
+        return False
+    return True
+
+
+def _unreadable(happened: str, next_step: str = EXAMPLE) -> UsageProblem:
+    return UsageProblem(happened, untouched="Nothing was read or written.", next_step=next_step)
 
 
 def shown_url(url: str) -> str:

@@ -27,9 +27,19 @@ class Question:
     def assigned_in(self, names: Names) -> sql.Composable:
         """Rows of source_id and owner_id."""
         if self.assigned is not None:
-            ids, owners = sql.Literal(list(self.assigned)), sql.Literal(list(self.assigned.values()))
-            return names.query("census.assigned_now", source_ids=ids, owner_ids=owners)
+            return names.query("census.assigned_now")
         return names.query("census.assigned_before" if self.has_journal else "census.assigned_never")
+
+    @property
+    def values(self) -> dict[str, object]:
+        """What is bound in the queries that ask it."""
+        supposed = {"default_owner": self.default_owner, "keep_target": self.keep_target}
+        return {**supposed, **assigned_values(self.assigned or {})}
+
+
+def assigned_values(assigned: Mapping[str, str]) -> dict[str, list[str]]:
+    """Owners by source id, as `census.assigned_now` takes them."""
+    return {"assigned_ids": list(assigned), "assigned_owners": list(assigned.values())}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +59,10 @@ def predict(cursor: extensions.cursor, names: Names, question: Question) -> Pred
     cursor.execute(names.query("adoption.target_has_rows"))
     more = {"assigned": question.assigned_in(names), "target_has_rows": sql.Literal(cursor.fetchone()[0])}
     predicted = names.query("census.predicted", **more)
-    values = {"default_owner": question.default_owner, "keep_target": question.keep_target}
     # The predicted rows have no statistics: a nested loop over whole tables would be planned for a few of them.
     cursor.execute("SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off")
     started = time.monotonic()
-    cursor.execute(names.query("census.outlook", predicted=predicted, **more), values)
+    cursor.execute(names.query("census.outlook", predicted=predicted, **more), question.values)
     seconds = time.monotonic() - started
     rows, copies, unowned, present, conflicts, adopted, rules, classes = cursor.fetchone()
     references = ReferenceCounts(**(classes or {}))
@@ -75,14 +84,14 @@ def rows_without_owner(cursor: extensions.cursor, names: Names, question: Questi
     predicted = names.query(
         "census.predicted", assigned=question.assigned_in(names), target_has_rows=sql.Literal(False)
     )
-    values = {"default_owner": question.default_owner, "keep_target": question.keep_target}
-    cursor.execute(names.query("census.without_owner", predicted=predicted), values)
+    cursor.execute(names.query("census.without_owner", predicted=predicted), question.values)
     return [key for (key,) in cursor]
 
 
 def unknown_in_owners_file(cursor: extensions.cursor, names: Names, question: Question) -> list[tuple[str, str, bool]]:
     """A few lines of the file that name what is not there: source id, owner, whether it is the row that is unknown."""
-    cursor.execute(names.query("census.unknown_in_owners_file", assigned=question.assigned_in(names)))
+    unknown = names.query("census.unknown_in_owners_file", assigned=question.assigned_in(names))
+    cursor.execute(unknown, question.values)
     return cursor.fetchall()
 
 

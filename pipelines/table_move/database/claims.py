@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from psycopg2 import extensions, sql
+from psycopg2 import extensions
 
 from pipelines.table_move.database.attempt import Attempt
+from pipelines.table_move.database.census import assigned_values
 from pipelines.table_move.database.names import Names
 
 
@@ -24,10 +25,8 @@ def assign_owners(attempt: Attempt, owners: Mapping[str, str]) -> None:
     with attempt.database.writing() as cursor:
         attempt.hold_fence(cursor)
         cursor.execute(attempt.names.query("copy.clear_assigned"))
-        assigned = attempt.names.query(
-            "census.assigned_now", source_ids=sql.Literal(list(owners)), owner_ids=sql.Literal(list(owners.values()))
-        )
-        cursor.execute(attempt.names.query("copy.assign", assigned=assigned))
+        assigned = attempt.names.query("census.assigned_now")
+        cursor.execute(attempt.names.query("copy.assign", assigned=assigned), assigned_values(owners))
         cursor.execute("ANALYZE pipelines.assigned_owner")
 
 

@@ -13,68 +13,54 @@ import psycopg2
 from psycopg2 import extensions, sql
 
 from pipelines.table_move.database.cursor import Cursor
+from pipelines.table_move.database.pins import PATH, pin, start_up_options
 from pipelines.table_move.database.refusals import refused
+from pipelines.table_move.database.server import Backend, Server, ask_backend, discard, name, require_sessions
 from pipelines.table_move.errors import Blocked, ConnectionLost
 from pipelines.table_move.pure.server_blockers import version_blocker
 
-# Nothing of the application's can stand before pg_catalog, row security raises instead of hiding rows, and text
-# comes and goes as UTF-8, whatever the role, the database or the environment say. Values of every type travel as text,
-# in the one form that reads back as the same value.
-PATH = "pg_catalog, pg_temp"
-_PINS = (
-    f"SET search_path = {PATH}",
-    "SET row_security = off",
-    "SET client_encoding = 'UTF8'",
-    "SET statement_timeout = 0",
-    "SET idle_in_transaction_session_timeout = '15s'",  # who sleeps while it reads keeps out whoever changes a table
-    "SET idle_session_timeout = 0",  # one of our sessions holds the lock of the move and says nothing
-    "SET lock_timeout = 0",
-    "SET tcp_keepalives_idle = 10",
-    "SET tcp_keepalives_interval = 5",
-    "SET tcp_keepalives_count = 3",
-    "SET tcp_user_timeout = 25000",
-    "SET client_min_messages = warning",
-    "SET standard_conforming_strings = on",
-    "SET DateStyle = 'ISO, YMD'",
-    "SET TimeZone = 'UTC'",
-    "SET bytea_output = 'hex'",
-    "SET quote_all_identifiers = off",  # the catalog's names of types are compared
-    "SET array_nulls = on",
-    "SET extra_float_digits = 1",
-    "SET IntervalStyle = 'postgres'",
-    "SET work_mem = '64MB'",  # whole tables are joined by hash; the default would do it in many passes over the disk
-    "SET jit = off",  # it costs more than it saves where statements are many and their sizes known badly
-)
-
 
 class Session(extensions.connection):
-    """A psycopg2 connection whose first statements pin its settings; READ COMMITTED, said explicitly."""
+    """A connection of `Database.connect`: its settings are pinned, and it is READ COMMITTED, said explicitly.
+
+    backend: the server's process that works for it; behind a pooler it is not the one that libpq was told.
+    """
+
+    backend: Backend
+    _is_ready = False
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         _require_supported(self.server_version)
         self.set_session(autocommit=True)
+        self.backend = ask_backend(self)
+
+    @property
+    def is_pooled(self) -> bool:
+        return self.backend.pid != self.get_backend_pid()
+
+    def make_ready(self) -> None:
+        """From here on statements stand in transactions."""
+        if self.is_pooled:
+            discard(self)
+            name(self)
         pin(self)
         self.set_session(isolation_level=extensions.ISOLATION_LEVEL_READ_COMMITTED, readonly=False, autocommit=False)
+        self._is_ready = True
+
+    def close(self) -> None:
+        if self._is_ready and not self.closed and self.is_pooled:
+            with suppress(psycopg2.Error):
+                self.rollback()
+                self.autocommit = True
+                discard(self)
+        super().close()
 
 
 def _require_supported(version: int) -> None:
     """Raises Blocked before anything is said to a server that may not understand it."""
     if blocker := version_blocker(version):
         raise Blocked(blocker.message, blockers=(blocker,), untouched="Nothing was written.")
-
-
-def pin(connection: extensions.connection) -> None:
-    """The first statements of every session, ours and those of the checks."""
-    with connection.cursor() as cursor:
-        cursor.execute("; ".join(_PINS))
-        # Where the server has them: a backend whose client is gone notices within seconds instead of finishing its
-        # statement; and no installation's limit on transactions ends a long copy.
-        cursor.execute(
-            "SELECT set_config(name, value, false) FROM pg_settings JOIN (VALUES"
-            " ('client_connection_check_interval', '2s'), ('transaction_timeout', '0')) AS wanted (name, value)"
-            " USING (name)"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +77,9 @@ class Database:
     application_name: str = "table_move"
     lock_timeout: float = 0.5
     lock_wait: float = 60
-    sessions: WeakSet[extensions.connection] = field(default_factory=WeakSet, repr=False, compare=False)
+    sessions: WeakSet[Session] = field(default_factory=WeakSet, repr=False, compare=False)
     given_up: Event = field(default_factory=Event, repr=False, compare=False)
+    server: Server = field(default_factory=Server, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -106,16 +93,37 @@ class Database:
         """A new session. Raises ConnectionLost or Blocked with nothing of what the server or libpq said."""
         if self.given_up.is_set():
             raise ConnectionLost("The connections were cut on this side.")
-        arguments = {**self.parameters, "application_name": self.application_name}
-        try:
-            session = psycopg2.connect(connection_factory=Session, cursor_factory=Cursor, **arguments)
-        except psycopg2.OperationalError as problem:
-            raise refused(problem, label=self.label) from None
+        session = self._open()
+        if self.server.is_new:
+            if session.is_pooled:
+                with closing(self._open()) as other:
+                    require_sessions(session, other)
+            self.server.meet(session, session.backend)
+        self.server.require(session.backend)
+        session.make_ready()
         self.sessions.add(session)
         session.autocommit = True  # a standby refuses to open a transaction that may write
         give_up_early(session, self.lock_timeout)
         session.autocommit = False
         return session
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """What a session is opened with: of several hosts the one that answered first, once one has."""
+        options = {"options": start_up_options(self.parameters.get("options"))} if self.server.takes_options else {}
+        own = {"client_encoding": "UTF8", "application_name": self.application_name, **options}
+        return {**self.parameters, **self.server.place, **own}
+
+    def _open(self) -> Session:
+        try:
+            try:
+                return psycopg2.connect(connection_factory=Session, cursor_factory=Cursor, **self.arguments)
+            except psycopg2.OperationalError as problem:
+                if not self.server.refuses_options(problem):
+                    raise
+                return psycopg2.connect(connection_factory=Session, cursor_factory=Cursor, **self.arguments)
+        except psycopg2.OperationalError as problem:
+            raise refused(problem, label=self.label) from None
 
     def cancel(self, sessions: Iterable[extensions.connection] | None = None) -> None:
         """Cancel the statements that run in these sessions, or in any. For another thread than theirs.
@@ -123,11 +131,13 @@ class Database:
         A server that takes no connection for that is told nothing: the sessions are cut on this side.
         """
         found = [one for one in self.sessions if sessions is None or one in sessions]
-        pids = [one.get_backend_pid() for one in found if not one.closed]
-        arguments = {**self.parameters, "application_name": self.application_name, "connect_timeout": "3"}
+        pids = [one.backend.pid for one in found if not one.closed]
         try:
             # No session.cancel(): psycopg2 holds all of Python up while it waits for a server that may have vanished.
-            with closing(psycopg2.connect(**arguments)) as other, other.cursor() as cursor:
+            with (
+                closing(psycopg2.connect(**{**self.arguments, "connect_timeout": "3"})) as other,
+                other.cursor() as cursor,
+            ):
                 cursor.execute(_CANCEL, {"pids": pids, "ourselves": self.application_name})
         except psycopg2.Error:
             _cut(found)
@@ -174,7 +184,8 @@ def _cut(sessions: Iterable[extensions.connection]) -> None:
 
 _CANCEL = (
     "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity"
-    " WHERE pid = ANY (%(pids)s) AND application_name = %(ourselves)s AND usename = current_user"
+    " WHERE pid OPERATOR(pg_catalog.=) ANY (%(pids)s) AND application_name OPERATOR(pg_catalog.=) %(ourselves)s"
+    " AND usename OPERATOR(pg_catalog.=) current_user"
 )
 
 

@@ -10,10 +10,11 @@ from psycopg2 import extensions, sql
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.connect import as_application
-from pipelines.table_move.database.extract import read_rows
+from pipelines.table_move.database.extract import at_places, read_rows
 from pipelines.table_move.database.load import REFUSED
 from pipelines.table_move.pure.edits import Edit, Values, edit_of
 from pipelines.table_move.pure.fingerprint import fingerprints
+from pipelines.table_move.pure.ranges import Place
 
 _ROWS = 500  # texts of so many rows are in memory at a time
 
@@ -68,10 +69,9 @@ def _batch(cursor: extensions.cursor, attempt: Attempt, source_ids: list[str]) -
 def _made(cursor: extensions.cursor, attempt: Attempt, source_ids: list[str]) -> dict[str, tuple[str, Values]]:
     """By source id: the fingerprint and the columns that the mapping makes of the old row."""
     move = attempt.names.move
-    selected = sql.SQL('s.{}::text COLLATE "C" = ANY ({})').format(
-        sql.Identifier(move.source.key), sql.Literal(source_ids)
-    )
-    rows = read_rows(cursor, attempt.names, selected, with_map=False, with_assigned=False)
+    cursor.execute(attempt.names.query("rollback.places"), {"source_ids": source_ids})
+    places = [Place.parse(place) for (place,) in cursor]  # COPY binds no values
+    rows = read_rows(cursor, attempt.names, at_places(places), with_map=False, with_assigned=False)
     mapped = attempt.transform(rows[["source_id", *move.source.columns]])[list(move.target.columns)]
     plain = mapped.astype(object).where(mapped.notna(), None)
     found = zip(rows["source_id"], fingerprints(mapped), plain.to_dict("records"), strict=True)

@@ -40,7 +40,7 @@ def exclusive(database: Database, move_key: str, *, polled_for: float = POLLED_F
                 if time.monotonic() > deadline:
                     raise _active(holder(cursor, move_key))
                 time.sleep(0.2)
-        yield session.info.backend_pid
+        yield session.backend.pid
 
 
 def require_held(cursor: extensions.cursor, move_key: str, backend: int) -> None:

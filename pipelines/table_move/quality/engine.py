@@ -16,7 +16,7 @@ from typing import Any
 
 from psycopg2 import Error, extensions, sql
 
-from pipelines.table_move.database.connect import Database, give_up_early, pin
+from pipelines.table_move.database.connect import Database, Session
 from pipelines.table_move.quality.suites import Check
 
 # Only the query asset itself begins like this; every real question has it in a subquery.
@@ -25,7 +25,11 @@ WHOLE = "SELECT * FROM /* whole subject */ ("
 # A query for failing rows ends in LIMIT, which makes the planner believe that the first row comes soon; where all is
 # well there is none, and a nested loop over whole tables takes minutes. Several suites are asked at once, which keeps
 # the processors busier than the server's own workers, who hand every row to one of them.
-_PLANNED = "SET enable_nestloop = off; SET max_parallel_workers_per_gather = 0"
+_PREPARED = (
+    "SET enable_nestloop = off; SET max_parallel_workers_per_gather = 0;"
+    # Not with the connection: libpq would take the server for one that is read-only, and look for another.
+    " SET default_transaction_read_only = on"
+)
 
 
 def warm_up() -> threading.Thread:
@@ -53,15 +57,13 @@ class Source:
     """
 
     def __init__(self, gx: Any, context: Any, database: Database, number: int, patience: float) -> None:
-        options = f"{database.parameters.get('options', '')} -c default_transaction_read_only=on".strip()
-        arguments = {**database.parameters, "options": options, "application_name": database.application_name}
         self._gx = gx
         self._source = context.data_sources.add_sql(
             f"gate {number}",
             connection_string="postgresql+psycopg2://",
             kwargs={
                 "isolation_level": "REPEATABLE READ",
-                "connect_args": arguments,
+                "connect_args": database.arguments,  # for its own first look; see `connect`
                 "hide_parameters": True,
                 # One session and no other: a temporary table is that of a session.
                 "pool_size": 1,
@@ -80,7 +82,7 @@ class Source:
         from sqlalchemy import event
 
         self._alchemy.dispose()  # what was opened before the listeners is neither pinned nor on the snapshot
-        event.listen(self._alchemy, "connect", lambda connection, _: _prepare(connection, database, self.patience))
+        event.listen(self._alchemy, "do_connect", lambda *_: _session(database, self.patience))
         self._alchemy.connect().close()  # the pool has one that is ready
         event.listen(self._alchemy, "connect", self._lose)
         event.listen(self._alchemy, "handle_error", self._note_error)
@@ -173,14 +175,14 @@ def _great_expectations() -> Any:
     return great_expectations
 
 
-def _prepare(connection: extensions.connection, database: Database, patience: float) -> None:
-    database.sessions.add(connection)
-    pin(connection)
-    give_up_early(connection, database.lock_timeout)
-    with connection.cursor() as cursor:
-        cursor.execute(_PLANNED)
+def _session(database: Database, patience: float) -> Session:
+    """Through the same door as all others, to the same server."""
+    session = database.connect()
+    with session.cursor() as cursor:
+        cursor.execute(_PREPARED)
         cursor.execute("SELECT set_config('statement_timeout', %s, false)", (f"{patience * 1000:.0f}ms",))
-    connection.commit()  # or the pool's rollback would take the settings back
+    session.commit()  # or the pool's rollback would take the settings back
+    return session
 
 
 def _use(snapshot: str) -> str:
