@@ -95,33 +95,41 @@ def install(fault: Fault | None, log: Path) -> None:
     """From here every statement and commit of this process is a point."""
     points = Points(fault, log)
     _in_psycopg2(points)
-    _in_sqlalchemy(points)
+    _in_sqlalchemy()
 
 
 def _in_psycopg2(points: Points) -> None:
     from pipelines.table_move.database import connect
 
     class Session(connect.Session):
+        prefix = ""
+
         def cursor(self, *args: Any, **kwargs: Any) -> extensions.cursor:
-            return super().cursor(*args, cursor_factory=_cursor(points), **kwargs)
+            return super().cursor(*args, cursor_factory=_cursor(points, self.prefix), **kwargs)
 
         def commit(self) -> None:
+            if self.prefix:  # of the gate, which only reads
+                super().commit()
+                return
             with points.around(self, "COMMIT"):
                 super().commit()
 
     connect.Session = Session
 
 
-def _in_sqlalchemy(points: Points) -> None:
+def _in_sqlalchemy() -> None:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
+    from pipelines.table_move.database import connect
+
     @event.listens_for(Engine, "connect")
     def connected(connection: extensions.connection, _: Any) -> None:
-        connection.cursor_factory = _cursor(points, "[gate] ")
+        if isinstance(connection, connect.Session):  # else one of Great Expectations' own, for its first look
+            connection.prefix = "[gate] "
 
 
-def _cursor(points: Points, prefix: str = "") -> type[extensions.cursor]:
+def _cursor(points: Points, prefix: str) -> type[extensions.cursor]:
     from pipelines.table_move.database import cursor
 
     class Cursor(cursor.Cursor):

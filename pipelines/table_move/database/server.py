@@ -91,6 +91,7 @@ def discard(connection: extensions.connection) -> None:
     """Behind a pooler: what another client has left in the session of the server, or we would leave to the next one."""
     with connection.cursor() as cursor:
         cursor.execute("DISCARD ALL")
+        cursor.execute("RESET ROLE")  # a login that becomes another role is one again
 
 
 def name(connection: extensions.connection) -> None:
