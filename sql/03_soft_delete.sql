@@ -27,6 +27,8 @@
 
 SET client_min_messages = warning;
 
+SET standard_conforming_strings = on;  -- a backslash below is one
+
 -- The application's schema is that in which stages is found now. From here every name is that of pg_catalog, also that of an
 -- operator, whatever somebody has made in the application's schema.
 DO $home$

@@ -19,6 +19,8 @@ SET row_security = off;
 SET statement_timeout = 0;
 SET work_mem = '64MB';
 
+SET standard_conforming_strings = on;  -- a backslash below is one
+
 -- 1. The application's schema is that in which stages is found now. From here every name is that of pg_catalog, also that of an
 -- operator, whatever somebody has made in the application's schema.
 DO $home$

@@ -73,6 +73,18 @@ def test_a_pooler_of_transactions_is_refused_with_the_way_on(
     assert arranged.catalog() == before
 
 
+def test_a_pool_without_room_is_told_as_one(arranged: Application, tmp_path: Path) -> None:
+    where = {"PIPELINES_REPORT_DIR": str(tmp_path)}
+    with pgbouncer(arranged.url, default_pool_size="3", query_wait_timeout="2") as url:
+        answer = call("run", "--grace", "0s", DATABASE_URL=url, **where)
+        assert (answer.code, "default_pool_size" in answer.err) == (7, True), answer.err
+    with pgbouncer(arranged.url, max_client_conn="1") as url:
+        other = psycopg2.connect(url)
+        assert call("run", DATABASE_URL=url, **where).code == 7, "somebody may leave"
+        other.close()
+    assert call("run", "--grace", "0s", DATABASE_URL=arranged.url, **where).code == 0
+
+
 def test_a_pooler_under_a_role_whose_backslashes_escape_is_refused_before_anything_is_said(
     arranged: Application,
 ) -> None:
@@ -103,6 +115,7 @@ def test_another_server_than_the_one_that_was_met_is_told(arranged: Application)
     database = Database(parameters=parse_url(arranged.url))
     with database.session() as session:
         found = session.backend
-        database.server.meet(session, Backend(pid=found.pid, cluster=found.cluster + 1, is_standby=False))
+        other = Backend(pid=found.pid, cluster=found.cluster + 1, is_standby=False)
+        database.server.meet(session, other, is_pooled=False)
     with pytest.raises(ConnectionLost, match="Another server"), database.session():
         pass

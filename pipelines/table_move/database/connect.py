@@ -15,7 +15,7 @@ from psycopg2 import extensions, sql
 from pipelines.table_move.database.cursor import Cursor
 from pipelines.table_move.database.pins import PATH, pin, start_up_options
 from pipelines.table_move.database.refusals import refused
-from pipelines.table_move.database.server import Backend, Server, ask_backend, discard, name, require_sessions
+from pipelines.table_move.database.server import Backend, Server, ask_backend, discard, name, no_room, require_sessions
 from pipelines.table_move.errors import Blocked, ConnectionLost
 from pipelines.table_move.pure.server_blockers import version_blocker
 
@@ -98,7 +98,7 @@ class Database:
             if session.is_pooled:
                 with closing(self._open()) as other:
                     require_sessions(session, other)
-            self.server.meet(session, session.backend)
+            self.server.meet(session, session.backend, is_pooled=session.is_pooled)
         self.server.require(session.backend)
         session.make_ready()
         self.sessions.add(session)
@@ -122,7 +122,11 @@ class Database:
                 if not self.server.refuses_options(problem):
                     raise
                 return psycopg2.connect(connection_factory=Session, cursor_factory=Cursor, **self.arguments)
-        except psycopg2.OperationalError as problem:
+        except psycopg2.DatabaseError as problem:
+            if self.server.is_pooled:
+                raise no_room() from None
+            if not isinstance(problem, psycopg2.OperationalError):
+                raise
             raise refused(problem, label=self.label) from None
 
     def cancel(self, sessions: Iterable[extensions.connection] | None = None) -> None:

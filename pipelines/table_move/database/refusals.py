@@ -16,7 +16,7 @@ _LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
 # What a server says that will take connections again.
 _PASSING = (
     "starting up", "shutting down", "recovery mode", "not accepting", "not yet accepting", "too many",
-    "remaining connection", "administrator command", "due to timeout",
+    "no more connections", "remaining connection", "administrator command", "due to timeout",
 )  # fmt: skip
 
 

@@ -25,20 +25,22 @@ class Server:
 
     place: libpq's parameters of the host that answered.
     takes_options: whether a connection may bring settings along; some poolers refuse them.
+    is_pooled: whether a pooler stands in between.
     """
 
     def __init__(self) -> None:
         self.place: dict[str, str] = {}
         self.takes_options = True
+        self.is_pooled = False
         self._met: Backend | None = None
 
     @property
     def is_new(self) -> bool:
         return self._met is None
 
-    def meet(self, session: extensions.connection, backend: Backend) -> None:
+    def meet(self, session: extensions.connection, backend: Backend, *, is_pooled: bool) -> None:
         """From here on it is this one."""
-        self.place, self._met = _place(session), backend
+        self.place, self._met, self.is_pooled = _place(session), backend, is_pooled
 
     def require(self, backend: Backend) -> None:
         """Raises ConnectionLost where another server has answered than the one that was met."""
@@ -85,6 +87,16 @@ def require_sessions(first: extensions.connection, second: extensions.connection
             next_step="Connect directly to the server, or to a port of the pooler that pools whole sessions "
             "(PgBouncer: pool_mode = session); then run the same command again.",
         )
+
+
+def no_room() -> ConnectionLost:
+    """Behind a pooler that has let us in before."""
+    return ConnectionLost(
+        "The pooler in between gave no further session of the server.",
+        untouched="What was committed stays, what was not is undone.",
+        next_step="Give its pool room for ten sessions (PgBouncer: default_pool_size, max_client_conn), or connect "
+        "directly to the server; then run the same command again.",
+    )
 
 
 def discard(connection: extensions.connection) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from psycopg2 import Error, extensions, sql
 
 from pipelines.table_move.database.connect import Database, Session
+from pipelines.table_move.database.server import no_room
 from pipelines.table_move.quality.suites import Check
 
 # Only the query asset itself begins like this; every real question has it in a subquery.
@@ -161,10 +162,15 @@ def engine(database: Database, *, sources: int, patience: float) -> Iterator[Eng
     context.variables.progress_bars = {"globally": False}
     stopping = threading.Event()
     with contextlib.ExitStack() as stack:
-        found = [Source(gx, context, database, number, patience) for number in range(sources)]
-        for source in found:
-            stack.callback(source.close)
-            source.connect(database, stopping)
+        try:
+            found = [Source(gx, context, database, number, patience) for number in range(sources)]
+            for source in found:
+                stack.callback(source.close)
+                source.connect(database, stopping)
+        except Exception as problem:
+            if database.server.is_pooled:
+                raise no_room() from problem
+            raise
         yield Engine(sources=found, stopping=stopping)
 
 
