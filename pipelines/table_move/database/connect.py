@@ -15,7 +15,15 @@ from psycopg2 import extensions, sql
 from pipelines.table_move.database.cursor import Cursor
 from pipelines.table_move.database.pins import PATH, pin, start_up_options
 from pipelines.table_move.database.refusals import refused
-from pipelines.table_move.database.server import Backend, Server, ask_backend, discard, name, no_room, require_sessions
+from pipelines.table_move.database.server import (
+    Backend,
+    Server,
+    ask_backend,
+    discard,
+    no_room,
+    require_sessions,
+    set_name,
+)
 from pipelines.table_move.errors import Blocked, ConnectionLost
 from pipelines.table_move.pure.server_blockers import version_blocker
 
@@ -43,7 +51,7 @@ class Session(extensions.connection):
         """From here on statements stand in transactions."""
         if self.is_pooled:
             discard(self)
-            name(self)
+            set_name(self)
         pin(self)
         self.set_session(isolation_level=extensions.ISOLATION_LEVEL_READ_COMMITTED, readonly=False, autocommit=False)
         self._is_ready = True

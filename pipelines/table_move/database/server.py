@@ -106,7 +106,7 @@ def discard(connection: extensions.connection) -> None:
         cursor.execute("RESET ROLE")  # a login that becomes another role is one again
 
 
-def name(connection: extensions.connection) -> None:
+def set_name(connection: extensions.connection) -> None:
     """The name of the application, which a discarded session has lost."""
     given = connection.info.dsn_parameters.get("application_name", "")
     with connection.cursor() as cursor:
