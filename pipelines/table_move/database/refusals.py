@@ -37,6 +37,7 @@ _REASONS = (
     ("Connection refused", "nothing listens on this port"),
     ("No such file or directory", "no server is at this socket"),
     ("too many", "there are too many connections already"),
+    ("no more connections", "there are too many connections already"),
     ("remaining connection", "there are too many connections already"),
     ("starting up", "the server is starting"),
     ("shutting down", "the server is stopping"),

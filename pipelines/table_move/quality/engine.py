@@ -167,9 +167,9 @@ def engine(database: Database, *, sources: int, patience: float) -> Iterator[Eng
             for source in found:
                 stack.callback(source.close)
                 source.connect(database, stopping)
-        except Exception as problem:
+        except Exception:
             if database.server.is_pooled:
-                raise no_room() from problem
+                raise no_room() from None
             raise
         yield Engine(sources=found, stopping=stopping)
 
