@@ -13,6 +13,7 @@ import typer
 from pipelines.migrations.call import Call, prepare
 from pipelines.migrations.confirm import confirm
 from pipelines.table_move.cli.call import conclude
+from pipelines.table_move.cli.grammar import Verbs
 from pipelines.table_move.cli.options import (
     AcceptLoss,
     AllowDangling,
@@ -34,6 +35,7 @@ To = Annotated[int | None, typer.Option("--to", help="The last number that is to
 
 app = typer.Typer(
     name="migrations",
+    cls=Verbs,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -177,11 +179,12 @@ def new(
     from pipelines.migrations import files
     from pipelines.table_move.console import Console
 
+    console = Console(as_json=False)
     try:
         for path in files.create(folder or files.FOLDER, name):
-            typer.echo(path)
+            console.line(str(path))
     except MoveError as problem:
-        Console(as_json=False).problem(problem)
+        console.problem(problem)
         raise typer.Exit(problem.exit_code) from None
 
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import typer
-
 from pipelines.migrations.call import Call
 from pipelines.migrations.files import Migration
 from pipelines.table_move.errors import UsageProblem
@@ -28,8 +26,7 @@ def confirm(call: Call, verb: str, wanted: Sequence[Migration], *, destroys: boo
     if not wanted or call.settings.yes:
         return
     if sys.stdin.isatty() and sys.stderr.isatty():
-        agreed = typer.confirm(f"{verb} {names} in {call.database.label}?", err=True)
-        if not agreed:
+        if not call.console.ask(f"{verb} {names} in {call.database.label}?"):
             raise UsageProblem(
                 "Not confirmed.", untouched="Nothing was written.", next_step="--yes skips the question."
             )

@@ -36,10 +36,31 @@ Seconds = Annotated[float, BeforeValidator(duration)]
 Bytes = Annotated[int, BeforeValidator(size)]
 
 
-class Settings(BaseSettings):
-    """Frozen; the URL is secret and is shown nowhere."""
+class Manner(BaseSettings):
+    """How a call is answered; no part of a move."""
 
     model_config = SettingsConfigDict(env_prefix="PIPELINES_", frozen=True, extra="ignore", populate_by_name=True)
+
+    as_json: bool = Field(False, validation_alias=AliasChoices("as_json", "PIPELINES_JSON"), exclude=True)
+    log_format: Literal["text", "json"] = Field("text", exclude=True)
+    verbose: bool = Field(False, exclude=True)
+
+    @classmethod
+    def read(cls, **given: object) -> Self:
+        """As far as it can be read: what is wrong in it is said in the manner of the rest."""
+        wanted = {name: value for name, value in given.items() if value is not None and name in Manner.model_fields}
+        try:
+            return cls(**wanted)
+        except ValidationError as problem:
+            wrong = {
+                str(name).lower().removeprefix("pipelines_") for error in problem.errors() for name in error["loc"]
+            }
+            right = {name: value for name, value in wanted.items() if name not in wrong}
+            return cls.model_construct(**right)
+
+
+class Settings(Manner):
+    """Frozen; the URL is secret and is shown nowhere."""
 
     database_url: SecretStr | None = Field(
         None, validation_alias=AliasChoices("database_url", "DATABASE_URL"), exclude=True
@@ -63,10 +84,7 @@ class Settings(BaseSettings):
     lock_timeout: Seconds = Field("500ms", validate_default=True)
     lock_wait: Seconds = Field("1min", validate_default=True)
     report_dir: Path = Path("reports")
-    # How a call is answered, and what single verbs take; no part of a move.
-    as_json: bool = Field(False, validation_alias=AliasChoices("as_json", "PIPELINES_JSON"), exclude=True)
-    log_format: Literal["text", "json"] = Field("text", exclude=True)
-    verbose: bool = Field(False, exclude=True)
+    # What single verbs take; no part of a move.
     yes: bool = Field(False, exclude=True)
     dry_run: bool = Field(False, exclude=True)
     suite: Literal[SUBJECTS] | None = Field(None, exclude=True)

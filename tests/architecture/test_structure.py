@@ -32,7 +32,7 @@ LAYERS = (
     ("outcome",),
     ("phases", "way_back", "verifier"),
     ("runner", "rollback", "purger"),
-    ("console", "libraries", "trace", "cli"),
+    ("paper", "console", "libraries", "trace", "cli"),
 )
 
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from pipelines.table_move.console import shown
 from pipelines.table_move.database.address import BOUNDS, parse_url
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.errors import UsageProblem
+from pipelines.table_move.pure.shown import shown
 from pipelines.table_move.quality.suites import read_suites
 from pipelines.table_move.settings import Settings, duration, size
 from pipelines.table_move.status import TRANSITIONS, Counts, Milestone
@@ -95,4 +95,4 @@ def test_the_suites_load_and_every_check_says_why() -> None:
 
 
 def test_control_characters_in_data_are_shown_and_not_obeyed() -> None:
-    assert shown("a\x1b[2Jb\u202e\x07c\nd") == "a\\x1b[2Jb\\u202e\\x07c\nd"
+    assert shown("a\x1b[2Jb\u202e\x07c\nd") == "a\\x1b[2Jb\\u202e\\x07c\\nd"

@@ -7,6 +7,7 @@ import typer
 from pipelines.table_move.cli import demo as demo_verb
 from pipelines.table_move.cli import plan, purge, report, rollback, run, status, verify
 from pipelines.table_move.cli.demonstration import Demo
+from pipelines.table_move.cli.grammar import Verbs
 from pipelines.table_move.errors import EXIT_CODES
 from pipelines.table_move.spec import Move
 
@@ -19,6 +20,7 @@ def make_app(move: Move, demo: Demo | None = None) -> typer.Typer:
     codes = "\n\n".join(f"{code}  {meaning}" for code, meaning in EXIT_CODES.items())
     app = typer.Typer(
         name=move.name,
+        cls=Verbs,
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -125,19 +125,15 @@ def conclude(
     from pipelines.table_move.console import Console
     from pipelines.table_move.database.refusals import told_by_sqlstate
     from pipelines.table_move.libraries import without_their_texts
-    from pipelines.table_move.settings import Settings
+    from pipelines.table_move.settings import Manner, Settings
     from pipelines.table_move.trace import trace
 
-    console = Console(as_json=bool(options["as_json"]))  # until the settings are read
+    manner = Manner.read(**options)
+    console = Console(as_json=manner.as_json, log_format=manner.log_format, verbose=manner.verbose)
     code, before, ask = 0, None, lambda: None
-
-    def say(event: str, **facts: object) -> None:
-        console.say(event, **facts)
-
-    with signals() as received, without_their_texts(say):
+    with signals() as received, without_their_texts(console.say):
         try:
             settings = Settings.read(**options)
-            console = Console(as_json=settings.as_json, log_format=settings.log_format, verbose=settings.verbose)
             call = prepare(settings, console)
             document["database"] = call.database.label
             received.cancel, received.cut = call.database.cancel, call.database.cut

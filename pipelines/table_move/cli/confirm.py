@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 from pipelines.table_move.cli.call import Call
 from pipelines.table_move.errors import UsageProblem
 
@@ -19,5 +17,5 @@ def confirm(call: Call, question: str) -> None:
 
     rows = look_patiently(call.database, lambda: look(call.database, call.move))["source_rows"]
     table = f"{call.database.schema}.{call.move.source.table} on {call.database.label}"
-    if not typer.confirm(question.format(rows=f"{rows:,} rows", table=table), err=True):
+    if not call.console.ask(question.format(rows=f"{rows:,} rows", table=table)):
         raise UsageProblem("Not confirmed.", untouched="Nothing was written.", next_step="--yes skips the question.")

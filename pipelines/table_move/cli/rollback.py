@@ -128,9 +128,6 @@ def _show(call: Call, title: str, told: Mapping[str, Any]) -> None:
             ("edits merged back", f"{told['merged_back']:,}", ""),
             ("deletions carried back", f"{told['deletions_back']:,}", ""),
             ("rows removed from the new table", removed, ""),
-            *(
-                (f"left behind: {loss['what']}", f"{loss['count']:,}", "\n".join(loss["keys"][:_SHOWN]))
-                for loss in told["losses"]
-            ),
+            *((f"left behind: {loss['what']}", f"{loss['count']:,}", loss["keys"][:_SHOWN]) for loss in told["losses"]),
         ],
     )

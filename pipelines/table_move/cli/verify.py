@@ -110,7 +110,7 @@ def _show(call: Call, checks: Sequence[CheckRow]) -> None:
                 f"{check.suite}/{check.expectation}",
                 "" if check.success else f"{check.unexpected_count:,}",
                 "passed" if check.success else check.severity,
-                "\n".join(check.samples[:SAMPLES]),
+                check.samples[:SAMPLES],
             )
             for check in checks
         ],

@@ -15,7 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from pipelines.table_move.errors import ReportNotWritten
+from pipelines.table_move.pure.shown import shown
 from pipelines.table_move.pure.world import Server
 from pipelines.table_move.quality import charts, decisions
 from pipelines.table_move.quality.decisions import Contents
@@ -76,7 +79,7 @@ def write_report(facts: Facts, folder: Path) -> Path:
         }
         for kind in decisions.found(facts.summary, facts.checks):
             _write(place / kind.file, as_csv(kind.columns, kind.rows))
-        _write(place / "summary.json", json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+        _write(place / "summary.json", json.dumps(document, indent=2, default=str) + "\n")
     except OSError as problem:
         raise ReportNotWritten(
             f"The report could not be written to {place}: {problem.strerror}.",
@@ -95,11 +98,18 @@ def template() -> Any:
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: shown(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["server"] = lambda found: Server(**found).sentence
+    environment.filters["lines"] = _lines
     return environment.get_template("report.html.j2")
+
+
+def _lines(text: str) -> Markup:
+    """A text of several lines, for where it has been asked for."""
+    return Markup("\n").join(shown(line) for line in text.split("\n"))
 
 
 def render(facts: Facts) -> str:

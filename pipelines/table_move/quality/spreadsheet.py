@@ -6,13 +6,17 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 
+from pipelines.table_move.pure.shown import shown
+
 _FORMULA = "=+-@＝＋－＠\t\r\n"
 
 
 def safe(value: object) -> str:
-    """The text of a cell. What a spreadsheet could take for a formula, also behind blanks, gets an apostrophe."""
+    """The text of a cell, in one line. What a spreadsheet could take for a formula, also behind blanks, gets an
+    apostrophe."""
     text = "" if value is None else str(value)
-    return f"'{text}" if text[:1] in tuple(_FORMULA) or text.lstrip()[:1] in tuple(_FORMULA) else text
+    formula = text[:1] in tuple(_FORMULA) or text.lstrip()[:1] in tuple(_FORMULA)
+    return f"'{shown(text)}" if formula else shown(text)
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
