@@ -90,8 +90,11 @@ class World:
         """One step, and the judgement."""
         self.taken.append((name, values))
         self._laboratory.counts[f"step: {name}"] += 1
-        getattr(self, name)(*values)
-        self._judge(name)
+        try:
+            getattr(self, name)(*values)
+            self._judge(name)
+        except psycopg2.Error as problem:  # the application was refused what it may do
+            raise Wrong(Find(f"{name}: the application gets {problem.pgcode}", str(problem))) from problem
 
     # Verbs.
 
