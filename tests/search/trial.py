@@ -196,7 +196,7 @@ class _Trial:
         self._no_canary()
 
     def _meddles(self) -> bool:
-        return any(feature.kind in ("trigger", "dependent") for feature in self._installation.features)
+        return any(feature.kind in ("trigger", "event trigger", "dependent") for feature in self._installation.features)
 
     def _call(self, verb: str, *more: str) -> Answer:
         arguments = [*self._installation.arguments, "--json"] if verb in ("plan", "run") else ["--json"]
@@ -233,7 +233,7 @@ class _Trial:
 
 def where(answer: Answer) -> str:
     """The exception that stands in a trace and the last function of ours in it: one kind of mistake, one name."""
-    traced = re.findall(r'pipelines/([\w/]+)\.py", line \d+, in (\w+)', answer.err)
+    traced = re.findall(r'pipelines/([\w/]+)\.py", line \d+, in (?!execute\b)(\w+)', answer.err)
     named = re.search(r"This is a bug \((\w+)", answer.err)
     place = f" in {traced[-1][0].rpartition('/')[2]}.{traced[-1][1]}" if traced else ""
     return f", {named[1]}{place}" if named else place
