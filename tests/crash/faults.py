@@ -105,7 +105,7 @@ def _in_psycopg2(points: Points) -> None:
         prefix = ""
 
         def cursor(self, *args: Any, **kwargs: Any) -> extensions.cursor:
-            return super().cursor(*args, cursor_factory=_cursor(points, self.prefix), **kwargs)
+            return super().cursor(*args, **{**kwargs, "cursor_factory": _cursor(points, self.prefix)})
 
         def commit(self) -> None:
             if self.prefix:  # of the gate, which only reads
