@@ -18,7 +18,7 @@ from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.losses import look_since
 from pipelines.table_move.database.references_back import references_due
 from pipelines.table_move.database.restored import unproven
-from pipelines.table_move.database.retired import Retired, load_retired
+from pipelines.table_move.database.retired import Retired, load_retired, missing_roles
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, Blocker
 from pipelines.table_move.pure.back_blockers import (
@@ -104,6 +104,8 @@ def look_back(database: Database, move: Move, settings: Settings, watch: Watch) 
             watch=watch,
         )
         retired = load_retired(cursor, move.key_in(database.schema)) if located.facts.is_purged else None
+        if retired is not None and (missing := tuple(missing_roles(cursor, retired))):
+            return Outlook(row=row, blockers=missing)
         archive = _checked_archive(retired, attempt) if retired is not None else None
         last = run_journal.last_run(cursor, move.key_in(database.schema))
         outlook = _with_losses(cursor, row, attempt)

@@ -118,6 +118,11 @@ ON CONFLICT (move) DO UPDATE SET run_id = excluded.run_id, description = exclude
 -- What the journal knows of a purged table.
 SELECT run_id, description, archive FROM pipelines.retired_table WHERE move = %(move)s;
 
+-- name: missing_roles
+-- Roles, in the words of the catalog, that this server does not have.
+SELECT DISTINCT r.role FROM unnest(%(roles)s::text[]) AS r (role)
+WHERE r.role <> 'PUBLIC' AND to_regrole(r.role) IS NULL ORDER BY 1;
+
 -- name: new_oid
 -- The table that was built takes the place of the old one.
 UPDATE pipelines.move SET source_oid = %(oid)s::oid WHERE move = {move} AND fence = %(run_id)s;

@@ -172,6 +172,29 @@ def test_a_restored_move_is_purged_and_comes_back_from_its_archive(
             )
 
 
+def test_roles_of_a_purged_table_that_another_server_does_not_have_are_named(
+    filled: Application, come_to, verb, tmp_path: Path
+) -> None:
+    filled.execute(
+        'CREATE ROLE "The Keeper"; CREATE ROLE reader; ALTER TABLE prompt_templates OWNER TO "The Keeper";'
+        "GRANT SELECT ON prompt_templates TO reader"
+    )
+    come_to("purged")
+    filled.execute('DROP ROLE "The Keeper"; DROP ROLE reader')
+    back = ("--archive", str(tmp_path / "archive"), "--accept-loss")
+    answer = verb(filled, "rollback", *back)
+    assert answer.code == 3, answer.err
+    assert [blocker["code"] for blocker in answer.json["blockers"]] == ["missing_role", "missing_role"]
+    for blocker in answer.json["blockers"]:
+        filled.execute(blocker["remedy"])
+    answer = verb(filled, "rollback", *back)
+    assert answer.code == 0, answer.err
+    assert contents(filled, "prompt_templates")["prompt_templates"] == filled.rows(
+        "SELECT * FROM before.prompt_templates ORDER BY 1"
+    )
+    filled.execute('REASSIGN OWNED BY "The Keeper" TO postgres; DROP OWNED BY reader; DROP ROLE "The Keeper", reader')
+
+
 WRONG = {
     "an old row is not as it was": "ALTER TABLE {old} DISABLE TRIGGER pipelines_frozen;"
     "UPDATE {old} SET template_text = 'another' WHERE template_id = 'own'; ALTER TABLE {old} ENABLE ALWAYS TRIGGER"

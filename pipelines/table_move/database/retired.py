@@ -144,6 +144,18 @@ def load_retired(cursor: extensions.cursor, move: str) -> Retired | None:
     )
 
 
+def missing_roles(cursor: extensions.cursor, retired: Retired) -> Iterator[Blocker]:
+    """A dump has no roles: what a purged table is built from may name some that another server does not have."""
+    described = retired.description
+    cursor.execute(query("purge.missing_roles"), {"roles": [described.owner, *(one.role for one in described.grants)]})
+    for (role,) in cursor:
+        yield Blocker(
+            code="missing_role",
+            message=f"The purged table belongs to the role {role}, or gave it rights; this server has no such role.",
+            remedy=f"CREATE ROLE {role};",
+        )
+
+
 def rebuild(attempt: Attempt, retired: Retired, folder: Path) -> None:
     """The old table from the journal's description, with the rows of the archive, frozen, where it was before the move.
     Undo: `cutover.retire`. Raises ArchiveUnusable or Blocked; then nothing has changed."""
