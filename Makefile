@@ -14,7 +14,7 @@ CLEAN := env -i PATH="$(PATH)" HOME="$(HOME)" TERM="$(TERM)" LANG="$(LANG)" PYTH
 .PHONY: run test crash search load bench bench-migrations setup lint lock clean
 
 run: $(VENV)/.installed
-	@$(CLEAN) $(BIN)/python -m pipelines.templates run
+	@$(CLEAN) $(BIN)/python -m pipelines.templates run --demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(TESTS)

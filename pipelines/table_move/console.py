@@ -48,8 +48,6 @@ class Console:
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end_bar()
-        if self.is_demo:
-            self.line("DEMONSTRATION: give --database-url or DATABASE_URL to work on a real database.")
 
     def phase(self, name: str, detail: str = "") -> None:
         self._end_bar()
@@ -88,7 +86,10 @@ class Console:
         self._people.table(title, rows, header=header, right=1)
 
     def answer(self, document: Mapping[str, Any]) -> None:
-        """The one JSON object on stdout, where it was asked for. In ASCII, which every terminal bears."""
+        """The last word, and the one JSON object on stdout, where it was asked for. In ASCII, which every terminal
+        bears."""
+        if self.is_demo:
+            self.line("DEMONSTRATION: give --database-url or DATABASE_URL to work on a real database.")
         if self._as_json:
             try:
                 sys.stdout.write(json.dumps(document, default=str) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from pipelines.table_move.database.restored import unproven
 from pipelines.table_move.database.retired import Retired, load_retired, missing_roles
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, Blocker
+from pipelines.table_move.next_calls import next_calls
 from pipelines.table_move.pure.back_blockers import (
     back_blockers,
     cannot_hold,
@@ -29,6 +29,7 @@ from pipelines.table_move.pure.back_blockers import (
     other_table,
     rights_on_old_rows,
 )
+from pipelines.table_move.pure.command_line import CommandLine
 from pipelines.table_move.pure.losses import SENTENCES, Loss, Since, WentBack, losses
 from pipelines.table_move.pure.world import is_switched
 from pipelines.table_move.records import MoveRow, RunRow, state_of
@@ -120,7 +121,7 @@ def _checked_archive(retired: Retired, attempt: Attempt) -> Path:
             "The old table has been purged: going back needs its archive.",
             untouched="Nothing was changed.",
             next_step=f"It was written to {retired.folder}. Give the folder where it is now: "
-            f"{_command(attempt, '--archive', retired.folder)}",
+            f"{_calls(attempt).line('rollback', '--archive', retired.folder)}",
         )
     place = archive_files.find(given, archive_files.folder_name(attempt.names.key, retired.manifest.run_id))
     archive_files.check(place, retired.manifest)
@@ -163,14 +164,15 @@ def require_accepted(found: tuple[Loss, ...], attempt: Attempt, *, untouched: st
     if not found or attempt.settings.accept_loss:
         return
     archive = [] if attempt.settings.archive is None else ["--archive", str(attempt.settings.archive)]
-    command = _command(attempt, *archive, "--accept-loss")
+    calls = _calls(attempt)
     problem = Blocked(
         f"Going back leaves behind what has no place in the old table: {sum(loss.count for loss in found)} things.",
         blockers=tuple(
             Blocker(code=loss.kind, message=sentence(loss), remedy="Save what is needed of it.") for loss in found
         ),
         untouched=untouched,
-        next_step=f"`rollback --dry-run --json` lists all of it. To go back all the same: {command}",
+        next_step=f"{calls.to('see all of it', 'rollback', *archive, '--dry-run', '--json')}\n"
+        f"{calls.to('go back all the same', 'rollback', *archive, '--accept-loss')}",
     )
     problem.summary = {"rollback": WentBack(losses=found).as_dict()}
     raise problem
@@ -182,7 +184,5 @@ def sentence(loss: Loss) -> str:
     return f"{loss.count} {SENTENCES[loss.kind]}: {', '.join(loss.keys[:_SHOWN])}{more}."
 
 
-def _command(attempt: Attempt, *options: str) -> str:
-    """The complete call of `rollback`, but for the database's URL."""
-    schema = [] if attempt.names.schema == "public" else ["--schema", attempt.names.schema]
-    return shlex.join(["python", "-m", f"pipelines.{attempt.names.move.name}", "rollback", *schema, *options])
+def _calls(attempt: Attempt) -> CommandLine:
+    return next_calls(attempt.settings, attempt.names.move)

@@ -11,6 +11,7 @@ from pipelines.table_move.database import census
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.census import Question
 from pipelines.table_move.errors import Blocker, UsageProblem
+from pipelines.table_move.pure.command_line import CommandLine
 from pipelines.table_move.pure.owners_file import parse_owners
 from pipelines.table_move.pure.preflight import no_owner
 from pipelines.table_move.records import MoveRow
@@ -58,13 +59,17 @@ def default_owner(
     ]
 
 
-def missing_owner(cursor: extensions.cursor, located: Located, question: Question, count: int) -> Blocker:
+def missing_owner(
+    cursor: extensions.cursor, located: Located, question: Question, count: int, calls: CommandLine
+) -> Blocker:
+    """calls: what may come next; `plan` shows what an answer would do before anything is done."""
     names = located.names
     return no_owner(
         count=count,
         examples=census.rows_without_owner(cursor, names, question),
         candidates=census.owner_candidates(cursor, names),
-        command=f"python -m pipelines.{names.move.name} run --default-business",
+        command=calls.line("plan", "--default-business", "OWNER"),
+        by_file=calls.line("plan", "--owners", "FILE.csv"),
     )
 
 

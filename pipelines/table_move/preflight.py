@@ -15,6 +15,7 @@ from pipelines.table_move.database.retired import purge_blockers
 from pipelines.table_move.database.rewire import late_references
 from pipelines.table_move.database.surroundings import look_around
 from pipelines.table_move.errors import Blocked, Blocker, FailedCheck, GateClosed
+from pipelines.table_move.next_calls import next_calls
 from pipelines.table_move.obstacles import obstacles
 from pipelines.table_move.owner_questions import (
     default_owner,
@@ -171,7 +172,10 @@ def _predicted(cursor: extensions.cursor, plan: Plan, question: Question, settin
     """What a move would meet that has not begun."""
     located = plan.located
     found = census.predict(cursor, located.names, question)
-    missing = [missing_owner(cursor, located, question, found.unowned)] if found.unowned and not plan.blockers else []
+    missing = []
+    if found.unowned and not plan.blockers:
+        calls = next_calls(settings, located.names.move)
+        missing = [missing_owner(cursor, located, question, found.unowned, calls)]
     said = about_references(located.facts, found.references, allow_dangling=settings.allow_dangling)
     return replace(
         plan,

@@ -65,6 +65,7 @@ class Settings(Manner):
     database_url: SecretStr | None = Field(
         None, validation_alias=AliasChoices("database_url", "DATABASE_URL"), exclude=True
     )
+    demo: bool = Field(False, exclude=True)
     url_in_environment: bool = Field(False, exclude=True)  # the next call needs it there as well
     application_schema: str = Field(
         "public", min_length=1, max_length=63, validation_alias=AliasChoices("schema", "PIPELINES_SCHEMA")

@@ -16,6 +16,8 @@ from pipelines.table_move.database import census, journal, run_journal, to_decid
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.world import read_server, read_world
+from pipelines.table_move.next_calls import next_calls
+from pipelines.table_move.pure.command_line import CommandLine
 from pipelines.table_move.pure.world import Where
 from pipelines.table_move.quality.verdict import counted
 from pipelines.table_move.records import CheckRow, newest
@@ -49,6 +51,7 @@ def summarise(
     row = journal.load(cursor, names.key) if journal.exists(cursor) else None
     last = None if row is None or ending.run_id is None else run_journal.last_run(cursor, names.key, ending.run_id)
     source = located.facts.source
+    where = Where(server=read_server(cursor), world=read_world(cursor, names.move, names.schema))
     begun = row is not None and row.has_begun
     references, by_column, by_owner = (
         census.references_in_detail(cursor, names) if begun else (ReferenceCounts(), [], {})
@@ -56,7 +59,7 @@ def summarise(
     return {
         "move": names.key,
         "database": database.label,
-        **Where(server=read_server(cursor), world=read_world(cursor, names.move, names.schema)).as_dict(),
+        **where.as_dict(),
         "source_table": names.move.source.table,
         "target_table": names.move.target.table,
         **asdict(ending),
@@ -75,8 +78,22 @@ def summarise(
         "settings": settings.shown(),
         "code_version": code_version(names.move),
         "command": f"python -m {names.move.package}",
+        "next": _next_calls(next_calls(settings, names.move), ending.run_id, where.world.archive),
         "started_at": None if last is None else f"{last.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "versions": _versions(cursor),
+    }
+
+
+def _next_calls(calls: CommandLine, run_id: int | None, archive: str | None) -> dict[str, str]:
+    """The complete commands that may come next, by their purpose; `needs` is what they want in the environment."""
+    return {
+        "needs": "DATABASE_URL set as for this call" if calls.url_in_environment else "",
+        "run": calls.line("run"),
+        "verify": calls.line("verify"),
+        "status": calls.line("status"),
+        "report": calls.line("report", *([] if run_id is None else ["--run", str(run_id)])),
+        "rollback": calls.line("rollback", *(["--archive", archive] if archive else [])),
+        "preview": calls.line("rollback", *(["--archive", archive] if archive else []), "--dry-run"),
     }
 
 

@@ -213,6 +213,11 @@ FROM pipelines.move m LEFT JOIN pipelines.retired_table r USING (move) WHERE m.m
 -- Who acts, and who connected.
 SELECT current_user::text, session_user::text;
 
+-- name: relation_exists
+-- Whether the application has a table of this name; asks for no lock on it.
+SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = %(schema)s AND c.relname = %(table)s);
+
 -- name: retired_schemas
 -- The schemas of retired tables that the journal knows of.
 SELECT retired_schema FROM pipelines.move WHERE retired_schema IS NOT NULL;

@@ -199,3 +199,37 @@ def test_130_and_143_for_signals_and_the_next_run_goes_on(application: Applicati
         blocker.close()
         assert application.value("SELECT state FROM pipelines.run ORDER BY run_id DESC LIMIT 1") == "interrupted"
     assert run(application.url, tmp_path).code == 0
+
+
+def test_2_where_it_is_not_clear_which_database_is_meant() -> None:
+    for arguments, given, said in (
+        ((), {}, "--demo"),
+        (("--demo",), {"DATABASE_URL": "postgresql://h/d"}, "without --demo"),
+        (("--demo",), {"PGHOST": "db.example"}, "postgresql://db.example/DATABASE"),
+        (
+            (),
+            {"PGHOST": "db.example", "PGPORT": "6432", "PGUSER": "a b", "PGDATABASE": "app", "PGPASSWORD": "s3cr3t"},
+            "postgresql://a%20b@db.example:6432/app",
+        ),
+        ((), {"PGSERVICE": "ours"}, "postgresql:///?service=ours"),
+        ((), {"DATABASE_URL": " "}, "postgresql://USER@HOST:5432/DATABASE"),
+    ):
+        answer = call("run", "--json", *arguments, **given)
+        assert answer.code == 2, (arguments, given, answer)
+        assert said in answer.err
+        assert "s3cr3t" not in answer.err
+        assert answer.json["world"] is None
+    answer = call("run", "--json", "--demo", module="pipelines.default_templates")
+    assert answer.code == 2
+    assert "has no demonstration" in answer.err
+
+
+def test_2_where_a_table_would_be_dropped_and_nobody_can_be_asked(application: Application, tmp_path: Path) -> None:
+    application.business(1)
+    application.template("a")
+    places = application.places()
+    for arguments in (("purge",), ("run", "--drop"), ("run", "--drop", "--until", "copy", "--yes")):
+        answer = call(*arguments, "--json", "--report-dir", str(tmp_path), DATABASE_URL=application.url)
+        assert answer.code == 2, (arguments, answer)
+        assert answer.json["world"] == "old_in_charge"
+        assert application.places() == places

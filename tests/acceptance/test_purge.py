@@ -132,7 +132,7 @@ def test_all_verbs_know_a_purged_move(done, tmp_path: Path) -> None:
     assert (report.code, report.json["state"]) == (0, "purged")
     assert app.places() == places
     for name in ("run", "purge"):
-        idle = verb(app, tmp_path, name)
+        idle = verb(app, tmp_path, name, *(["--yes"] if name == "purge" else []))
         assert (idle.code, idle.json["state"], idle.json["rows_written"]) == (0, "purged", 0), idle.err
     without = verb(app, tmp_path, "rollback")
     assert without.code == 3
@@ -149,7 +149,7 @@ def test_all_verbs_know_a_purged_move(done, tmp_path: Path) -> None:
 
 
 def test_run_with_drop_purges_in_the_same_run_and_names_the_way_back(done, tmp_path: Path) -> None:
-    app = done(*SMALL, more=("--drop", "--archive", str(tmp_path / "archive")))
+    app = done(*SMALL, more=("--drop", "--yes", "--archive", str(tmp_path / "archive")))
     assert app.answer.json["state"] == "purged"
     archive = app.answer.json["purge"]["archive"]
     assert f"python -m pipelines.templates rollback --archive {archive}" in app.answer.err
@@ -330,7 +330,9 @@ def test_an_application_in_another_schema_goes_and_comes_back_too(application: A
     application.execute("""SET search_path = "App '1" """)
     before = contents(application, "prompt_templates", "templates", "stages")
     more = ("--schema", "App '1")
-    assert verb(application, tmp_path, "run", "--drop", "--archive", str(tmp_path / "archive"), *more).code == 0
+    assert (
+        verb(application, tmp_path, "run", "--drop", "--yes", "--archive", str(tmp_path / "archive"), *more).code == 0
+    )
     application.execute("UPDATE templates SET system_prompt = 'kept'")
     refused = verb(application, tmp_path, "rollback", "--archive", str(tmp_path / "archive"), *more)
     assert refused.code == 3

@@ -64,7 +64,7 @@ def test_the_documented_rights_are_enough_to_go_back_also_from_an_archive(
         application.execute("UPDATE templates SET content = %s", (f"edited {purged}",))
         archive = ("--archive", str(tmp_path / "archive"))
         if purged:
-            answer = call("purge", *archive, *reports, DATABASE_URL=mover)
+            answer = call("purge", "--yes", *archive, *reports, DATABASE_URL=mover)
             assert answer.code == 0, answer.err
         answer = call("rollback", *(archive if purged else ()), *reports, DATABASE_URL=mover)
         assert answer.code == 0, answer.err

@@ -375,7 +375,7 @@ def test_the_second_move_is_taken_back_with_its_edits_also_after_a_purge(
     fallbacks.execute("""UPDATE template_defaults SET metadata = '{"scale": 1.000}', variables = '{NULL,"NULL",x}'
                          WHERE content = 'numbers'""")
     fallbacks.execute("DELETE FROM template_defaults WHERE content = 'unicode'")
-    purged = call("purge", "--archive", str(tmp_path / "archive"), *reports, **options)
+    purged = call("purge", "--yes", "--archive", str(tmp_path / "archive"), *reports, **options)
     assert purged.code == 0, purged.err
     back = call("rollback", "--archive", purged.json["purge"]["archive"], *reports, **options)
     assert back.code == 0, back.err

@@ -49,7 +49,9 @@ def test_a_real_database_is_named_and_confirmed_once(application: Application, t
     application.template("a")
     code, shown = on_a_terminal(application.url, tmp_path, "n\n")
     assert code == 2
-    assert "Move 1 rows of public.prompt_templates on" in shown
+    assert "Move 1 rows of public.prompt_templates on database" in " ".join(shown.split())
+    assert "as role postgres?" in " ".join(shown.split())
+    assert "The old table public.prompt_templates is in charge: no move has begun." in " ".join(shown.split())
     assert application.value("SELECT current_database()") in shown
     assert not application.exists("pipelines.run")
     code, shown = on_a_terminal(application.url, tmp_path, "y\n", "--until", "copy")

@@ -111,12 +111,13 @@ def test_a_newcomer_runs_the_demonstration_twice_without_any_database(tmp_path: 
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     refused = call("demo", cwd=tmp_path, DATABASE_URL="postgresql://127.0.0.1:1/none")
     assert refused.code == 2
-    first = call("run", cwd=tmp_path)
+    assert call("run", cwd=tmp_path).code == 2, "nobody has asked for it"
+    first = call("run", "--demo", cwd=tmp_path)
     assert first.code == 0, first.err
     lines = first.out.strip().splitlines()
     assert lines[0].startswith("DEMONSTRATION")
     assert lines[-1].startswith("DEMONSTRATION")
-    second = call("run", "--json", cwd=tmp_path)
+    second = call("run", "--json", "--demo", cwd=tmp_path)
     assert (second.code, second.json["database"], second.json["rows_written"]) == (0, "demo", 0)
     assert "Nothing is left to do" in second.err
     assert call("demo", "--reset", "--rows", "50", cwd=tmp_path).code == 0

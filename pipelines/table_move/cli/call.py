@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import typer
 
 from pipelines.table_move.cli.demonstration import Demo, demo_database, ensure_demo
+from pipelines.table_move.cli.terminal import on_a_terminal
 from pipelines.table_move.errors import Bug, GateClosed, MoveError, UsageProblem
 from pipelines.table_move.pure.world import NOWHERE, Where, is_switched
 from pipelines.table_move.signals import Signalled, signals
@@ -77,13 +78,14 @@ def answer(
     options: Mapping[str, Any],
     work: Callable[[Call], Mapping[str, Any]],
     *,
-    create_demo: bool = True,
+    is_demo: bool = False,
     asks_database: Callable[[Settings], bool] = lambda _: True,
 ) -> None:
     """Do the work of a verb, print its answer, and exit with the code of the contract.
 
     options: as given on the command line, None where they were not; the names are those of `Settings`.
     work: gives what the JSON shows beyond the keys that are always there.
+    is_demo: the verb makes the demonstration, and has nothing to do with any other database.
     asks_database: whether this call has anything to do with the database that is there.
     """
 
@@ -104,7 +106,7 @@ def answer(
             raise
 
     def prepare(settings: Settings, console: Console) -> Call:
-        return _prepare(move, demo, settings, console, create_demo=create_demo)
+        return _prepare(move, demo, settings, console, is_demo=is_demo)
 
     conclude(options, {**_EMPTY, "move": move.name}, prepare, work_in_it, where=where)
 
@@ -174,10 +176,41 @@ def _told(problem: MoveError, caught: BaseException) -> dict[str, Any]:
     return {**said, "error": problem.happened}
 
 
-def _prepare(move: Move, demo: Demo | None, settings: Settings, console: Console, *, create_demo: bool) -> Call:
-    from pipelines.table_move.database.address import libpq_variables_set, parse_url
+def _require_demo_is_meant(move: Move, demo: Demo | None, *, wanted: bool) -> None:
+    """Without a URL. Raises UsageProblem, so that a job which has lost its URL does not report success.
+
+    wanted: the demonstration is asked for by name.
+    """
+    from pipelines.table_move.database.address import EXAMPLE, libpq_variables_set, url_of_variables
+
+    give = f"Give --database-url or DATABASE_URL, for example {EXAMPLE}."
+    if found := libpq_variables_set():  # they would reach the demonstration's own sessions as well
+        happened = f"{', '.join(found)} is set, but no URL is given: it is not clear which database is meant."
+        give = (
+            f"Give the URL that these variables make, with --database-url or as DATABASE_URL: {url_of_variables()} – "
+            "or unset them to work on the demonstration."
+        )
+    elif demo is None:
+        happened = f"The move {move.name} has no demonstration, and no database URL is given."
+    elif wanted or on_a_terminal():
+        return
+    else:
+        happened = "No database URL is given, and without a terminal the demonstration has to be asked for."
+        give += " `--demo` works on the demonstration."
+    raise UsageProblem(happened, untouched="Nothing was read or written.", next_step=give)
+
+
+def _prepare(move: Move, demo: Demo | None, settings: Settings, console: Console, *, is_demo: bool) -> Call:
+    from pipelines.table_move.database.address import parse_url
     from pipelines.table_move.database.connect import Database
 
+    wanted = settings.demo or is_demo
+    if settings.database_url is not None and wanted:
+        raise UsageProblem(
+            "This call asks for the demonstration, and a database URL is given.",
+            untouched="Nothing was read or written.",
+            next_step="Call it without --database-url and with DATABASE_URL unset, or without --demo.",
+        )
     if settings.database_url is not None:
         database = Database(
             parameters=parse_url(settings.database_url.get_secret_value()),
@@ -187,21 +220,9 @@ def _prepare(move: Move, demo: Demo | None, settings: Settings, console: Console
             lock_wait=settings.lock_wait,
         )
         return Call(move=move, demo=demo, database=database, settings=settings, console=console)
-    if found := libpq_variables_set():
-        raise UsageProblem(
-            f"{', '.join(found)} is set, but no URL is given: it is not clear which database is meant.",
-            untouched="Nothing was read or written.",
-            next_step="Give --database-url or DATABASE_URL, for example postgresql://USER@HOST:5432/DATABASE; "
-            "or unset these variables to work on the demonstration.",
-        )
-    if demo is None:
-        raise UsageProblem(
-            f"The move {move.name} has no demonstration, and no database URL is given.",
-            untouched="Nothing was read or written.",
-            next_step="Give --database-url or DATABASE_URL, for example postgresql://USER@HOST:5432/DATABASE.",
-        )
+    _require_demo_is_meant(move, demo, wanted=wanted)
     database = demo_database(settings.application_schema, APPLICATION_NAME)
     console.is_demo = True
-    if create_demo:
+    if not is_demo:
         ensure_demo(database, demo, rows=demo.default_rows, reset=False)
     return Call(move=move, demo=demo, database=database, settings=settings, console=console)

@@ -10,7 +10,6 @@ import typer
 from pipelines.table_move.cli.call import Call, answer
 from pipelines.table_move.cli.demonstration import Demo, ensure_demo
 from pipelines.table_move.cli.options import AsJson, DatabaseUrl, LogFormat, Verbose
-from pipelines.table_move.errors import UsageProblem
 from pipelines.table_move.spec import Move
 
 
@@ -39,16 +38,10 @@ def add(app: typer.Typer, move: Move, demo: Demo) -> None:
             "log_format": log_format,
             "verbose": verbose,
         }
-        answer(move, demo, options, _work, create_demo=False, asks_database=lambda _: False)
+        answer(move, demo, options, _work, is_demo=True, asks_database=lambda _: False)
 
 
 def _work(call: Call) -> Mapping[str, Any]:
-    if not call.database.is_demo:
-        raise UsageProblem(
-            "`demo` makes the demonstration only, and a database URL is given.",
-            untouched="Nothing was written.",
-            next_step="Call it without --database-url and with DATABASE_URL unset.",
-        )
     rows = call.demo.default_rows if call.settings.rows is None else call.settings.rows
     created = ensure_demo(call.database, call.demo, rows=rows, reset=call.settings.reset)
     call.console.line(

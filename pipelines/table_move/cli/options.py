@@ -7,7 +7,12 @@ from typing import Annotated
 import typer
 
 DatabaseUrl = Annotated[
-    str | None, typer.Option("--database-url", help="postgresql://…; else DATABASE_URL; else the demonstration.")
+    str | None,
+    typer.Option("--database-url", help="postgresql://…; else DATABASE_URL; else, on a terminal, the demonstration."),
+]
+OnDemo = Annotated[
+    bool | None,
+    typer.Option("--demo", help="The embedded demonstration database, no real one.", show_default=False),
 ]
 Schema = Annotated[str | None, typer.Option("--schema", help="Schema of the application. [default: public]")]
 AsJson = Annotated[
@@ -50,7 +55,10 @@ AcceptLoss = Annotated[
 MaxWritePause = Annotated[str | None, typer.Option("--max-write-pause", help="Longest wait of writers. [default: 30s]")]
 LockTimeout = Annotated[str | None, typer.Option("--lock-timeout", help="Longest wait for one lock. [default: 500ms]")]
 LockWait = Annotated[str | None, typer.Option("--lock-wait", help="How long to try for locks in all. [default: 1min]")]
-Yes = Annotated[bool | None, typer.Option("--yes", help="Do not ask, on a terminal.", show_default=False)]
+Yes = Annotated[
+    bool | None,
+    typer.Option("--yes", help="Do not ask, on a terminal; without one, needed to drop a table.", show_default=False),
+]
 Archive = Annotated[
     str | None, typer.Option("--archive", help="Folder for the archive of the purged table. [default: archive]")
 ]

@@ -17,6 +17,7 @@ from pipelines.table_move.cli.options import (
     DefaultBusiness,
     LogFormat,
     OnConflict,
+    OnDemo,
     Owners,
     Schema,
     Verbose,
@@ -32,6 +33,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     @app.command()
     def plan(
         database_url: DatabaseUrl = None,
+        on_demo: OnDemo = None,
         schema: Schema = None,
         default_business: DefaultBusiness = None,
         owners: Owners = None,
@@ -44,6 +46,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
         """Census and prediction: rows, owners, references, blockers, expected time. Writes nothing, ever."""
         options = {
             "database_url": database_url,
+            "demo": on_demo,
             "schema": schema,
             "default_business": default_business,
             "owners": owners,

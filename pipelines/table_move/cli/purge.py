@@ -17,6 +17,7 @@ from pipelines.table_move.cli.options import (
     LockTimeout,
     LockWait,
     LogFormat,
+    OnDemo,
     ReportDir,
     Schema,
     Verbose,
@@ -30,6 +31,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     @app.command()
     def purge(
         database_url: DatabaseUrl = None,
+        on_demo: OnDemo = None,
         schema: Schema = None,
         archive: Archive = None,
         lock_timeout: LockTimeout = None,
@@ -43,6 +45,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
         """Archive the retired table, prove the archive, then drop the table for good. Undo: rollback --archive."""
         options = {
             "database_url": database_url,
+            "demo": on_demo,
             "schema": schema,
             "archive": archive,
             "lock_timeout": lock_timeout,
@@ -59,7 +62,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
 def _work(call: Call) -> Mapping[str, Any]:
     from pipelines.table_move.purger import purge
 
-    confirm(call, "Archive {rows} of {table}, then drop the retired table?")
+    confirm(call, "Archive {rows} of {table}, then drop the retired table?", destroys=True)
     outcome = purge(call.database, call.move, call.settings, call.console)
     call.console.line(outcome.summary["world_sentence"])
     _show(call, outcome.summary["purge"])

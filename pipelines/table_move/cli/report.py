@@ -10,7 +10,16 @@ import typer
 
 from pipelines.table_move.cli.call import Call, answer
 from pipelines.table_move.cli.demonstration import Demo
-from pipelines.table_move.cli.options import AsJson, DatabaseUrl, LogFormat, ReportDir, Schema, ShowContent, Verbose
+from pipelines.table_move.cli.options import (
+    AsJson,
+    DatabaseUrl,
+    LogFormat,
+    OnDemo,
+    ReportDir,
+    Schema,
+    ShowContent,
+    Verbose,
+)
 from pipelines.table_move.pure.world import NOWHERE
 from pipelines.table_move.spec import Move
 
@@ -19,6 +28,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     @app.command()
     def report(
         database_url: DatabaseUrl = None,
+        on_demo: OnDemo = None,
         schema: Schema = None,
         run_id: Annotated[int | None, typer.Option("--run", help="Which run. [default: the newest]")] = None,
         open_it: Annotated[
@@ -36,6 +46,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
         """Write the report of a run again, from the journal alone."""
         options = {
             "database_url": database_url,
+            "demo": on_demo,
             "schema": schema,
             "report_dir": report_dir,
             "run": run_id,

@@ -17,6 +17,7 @@ from pipelines.table_move.cli.options import (
     LockWait,
     LogFormat,
     MaxWritePause,
+    OnDemo,
     ReportDir,
     Schema,
     Verbose,
@@ -32,6 +33,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     @app.command()
     def rollback(
         database_url: DatabaseUrl = None,
+        on_demo: OnDemo = None,
         schema: Schema = None,
         archive: Annotated[
             str | None, typer.Option("--archive", help="After a purge: the folder of the archive.", metavar="DIR")
@@ -60,6 +62,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
         """The old world back, with its data and references, before or after the cutover. Resumable, like `run`."""
         options = {
             "database_url": database_url,
+            "demo": on_demo,
             "schema": schema,
             "archive": archive,
             "dry_run": dry_run,

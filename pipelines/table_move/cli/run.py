@@ -21,12 +21,14 @@ from pipelines.table_move.cli.options import (
     LogFormat,
     MaxWritePause,
     OnConflict,
+    OnDemo,
     Owners,
     ReportDir,
     Schema,
     Verbose,
     Yes,
 )
+from pipelines.table_move.errors import UsageProblem
 from pipelines.table_move.next_calls import next_calls
 from pipelines.table_move.pure.world import Stands
 from pipelines.table_move.spec import Move
@@ -36,6 +38,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     @app.command()
     def run(
         database_url: DatabaseUrl = None,
+        on_demo: OnDemo = None,
         schema: Schema = None,
         default_business: DefaultBusiness = None,
         owners: Owners = None,
@@ -66,6 +69,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
         """The whole move, resumable: run it again after a failure and it goes on; run it when done and it says so."""
         options = {
             "database_url": database_url,
+            "demo": on_demo,
             "schema": schema,
             "default_business": default_business,
             "owners": owners,
@@ -94,7 +98,14 @@ def _work(call: Call) -> Mapping[str, Any]:
 
     from pipelines.table_move import runner
 
-    confirm(call, "Move {rows} of {table}?")
+    if call.settings.drop and call.settings.until:
+        raise UsageProblem(
+            f"--until {call.settings.until} stops before the switch, and --drop drops the old table after it.",
+            untouched="Nothing was written.",
+            next_step="Give one of the two.",
+        )
+    more = ", then archive and drop it" if call.settings.drop else ""
+    confirm(call, f"Move {{rows}} of {{table}}{more}?", destroys=call.settings.drop)
     outcome = runner.run(call.database, call.move, call.settings, call.console, default_business=call.default_business)
     _show(call, outcome.summary, nothing_to_do=outcome.nothing_to_do)
     return outcome.summary

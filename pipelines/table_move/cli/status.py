@@ -9,7 +9,7 @@ import typer
 
 from pipelines.table_move.cli.call import Call, answer
 from pipelines.table_move.cli.demonstration import Demo
-from pipelines.table_move.cli.options import AsJson, DatabaseUrl, LogFormat, Schema, Verbose
+from pipelines.table_move.cli.options import AsJson, DatabaseUrl, LogFormat, OnDemo, Schema, Verbose
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Counts
 
@@ -18,6 +18,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     @app.command()
     def status(
         database_url: DatabaseUrl = None,
+        on_demo: OnDemo = None,
         schema: Schema = None,
         as_json: AsJson = None,
         log_format: LogFormat = None,
@@ -26,6 +27,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
         """Where the move stands: counts, rate, time left, who holds the lock. Writes nothing."""
         options = {
             "database_url": database_url,
+            "demo": on_demo,
             "schema": schema,
             "as_json": as_json,
             "log_format": log_format,

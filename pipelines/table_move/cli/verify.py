@@ -14,6 +14,7 @@ from pipelines.table_move.cli.options import (
     AsJson,
     DatabaseUrl,
     LogFormat,
+    OnDemo,
     ReportDir,
     Schema,
     ShowContent,
@@ -30,6 +31,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
     @app.command()
     def verify(
         database_url: DatabaseUrl = None,
+        on_demo: OnDemo = None,
         schema: Schema = None,
         suite: Annotated[
             str | None, typer.Option("--suite", help="source, target, references or reconciliation.")
@@ -48,6 +50,7 @@ def add(app: typer.Typer, move: Move, demo: Demo | None) -> None:
         """The expectation suites, at any time, before or after the cutover. Writes a report and nothing else."""
         options = {
             "database_url": database_url,
+            "demo": on_demo,
             "schema": schema,
             "allow_dangling": allow_dangling,
             "report_dir": report_dir,

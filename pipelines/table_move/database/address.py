@@ -14,6 +14,8 @@ from pipelines.table_move.errors import UsageProblem
 # Any of these names a database to libpq; with one set and no URL it is unclear which database is meant.
 LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE")
 
+EXAMPLE = "postgresql://USER@HOST:5432/DATABASE"
+
 SECRETS = ("password", "sslpassword")
 
 # What an operator waits at most before a server that has vanished is believed to be gone: 10 s for a new session, about
@@ -88,19 +90,33 @@ def _unreadable(happened: str, next_step: str = EXAMPLE) -> UsageProblem:
 
 def shown_url(url: str) -> str:
     """The same URL for people: an ellipsis stands where a secret was."""
-    found = extensions.parse_dsn(_plain(url))
+    return _composed(extensions.parse_dsn(_plain(url)))
+
+
+def _composed(found: dict[str, str]) -> str:
     secrets = {name: "…" for name in SECRETS if found.pop(name, None) is not None}
     user = quote(found.pop("user", ""), safe="") + (":…" if secrets.pop("password", None) else "")
     place = "" if {",", "/"} & set(found.get("host", "")) else found.pop("host", "")
     port = f":{found.pop('port')}" if place and "port" in found else ""
     name = quote(found.pop("dbname", ""), safe="")
-    rest = "&".join(f"{key}={quote(text, safe='/,…')}" for key, text in {**found, **secrets}.items())
+    kept = {key: quote(text, safe="/,") for key, text in found.items()}
+    rest = "&".join(f"{key}={text}" for key, text in {**kept, **secrets}.items())
     return f"postgresql://{user}{'@' if user else ''}{place}{port}/{name}{'?' if rest else ''}{rest}"
 
 
 def _plain(url: str) -> str:
     """Without what SQLAlchemy wants there."""
     return re.sub(r"^(postgres|postgresql)\+psycopg2?://", "postgresql://", url.strip())
+
+
+def url_of_variables() -> str:
+    """The URL that libpq's variables make, without the password, which libpq goes on reading from them."""
+    names = {"user": "PGUSER", "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE"}
+    found = {key: os.environ[name] for key, name in {**names, "service": "PGSERVICE"}.items() if os.environ.get(name)}
+    if "service" not in found:
+        found = {"host": "localhost", **found} if "hostaddr" not in found else found
+        found = {"dbname": "DATABASE", **found}
+    return _composed(found)
 
 
 def libpq_variables_set() -> list[str]:

@@ -80,5 +80,5 @@ def _active(found: dict[str, object] | None) -> AnotherRunActive:
     return AnotherRunActive(
         f"Another run of this move is active: {who}.",
         untouched="This attempt wrote nothing.",
-        next_step="Wait for it (python -m pipelines.… status shows where it stands), then run the same command again.",
+        next_step="Wait for it: `status` shows where it stands. Then run the same command again.",
     )

@@ -7,7 +7,6 @@ from dataclasses import replace
 from psycopg2 import extensions
 
 from pipelines.table_move.database import journal
-from pipelines.table_move.database.catalog import relation
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.pure.world import Server, Where, World
@@ -37,4 +36,6 @@ def read_world(cursor: extensions.cursor, move: Move, schema: str) -> World:
         if row := cursor.fetchone():
             milestone, retired_schema, archive = row
             return replace(world, milestone=Milestone(milestone), retired_schema=retired_schema, archive=archive)
-    return replace(world, old_exists=relation(cursor, schema, move.source.table) is not None)
+    # By the catalog alone: where somebody has locked the table, that is for the verb to say.
+    cursor.execute(query("journal.relation_exists"), {"schema": schema, "table": move.source.table})
+    return replace(world, old_exists=cursor.fetchone()[0])

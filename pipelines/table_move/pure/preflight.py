@@ -5,8 +5,6 @@ A remedy that begins with SQL can be pasted as it is: what is to be said beside 
 
 from __future__ import annotations
 
-import shlex
-
 from pipelines.table_move.errors import Blocker
 from pipelines.table_move.pure.column_blockers import column_blockers
 from pipelines.table_move.pure.dependent_blockers import dependent_blockers
@@ -30,17 +28,17 @@ def blockers(move: Move, facts: Facts, around: Surroundings) -> tuple[Blocker, .
     )
 
 
-def no_owner(*, count: int, examples: list[str], candidates: list[str], command: str) -> Blocker:
-    """Rows that no rule gives an owner, with the commands that would.
+def no_owner(*, count: int, examples: list[str], candidates: list[str], command: str, by_file: str) -> Blocker:
+    """Rows that no rule gives an owner, and how a person gives them one; nobody is suggested.
 
-    command: complete but for the owner, which is one of the `candidates`.
+    command, by_file: complete but for the owner or the file. candidates: some of the owners that there are.
     """
     shown = ", ".join(examples)
     return Blocker(
         code="no_owner",
         message=f"{count} rows are referred to by nobody and there is no default owner, for example: {shown}.",
-        remedy="Name one, or a file of owners with --owners: "
-        + " or ".join(f"{command} {shlex.quote(candidate)}" for candidate in candidates),
+        remedy=f"Decide whose they are. One owner for all of them, in place of OWNER its id or name "
+        f"({', '.join(candidates)}, …): {command}\nOr an owner for each, in a CSV file: {by_file}",
     )
 
 

@@ -21,6 +21,7 @@ class Stands(StrEnum):
 
 
 OLD_TAKES_WRITES = (Stands.OLD_IN_CHARGE, Stands.ROLLED_BACK)
+SWITCHED = (Stands.SWITCHED, Stands.RETIRED, Stands.PURGED)
 
 _STANDS = {
     None: Stands.OLD_IN_CHARGE,
@@ -35,7 +36,7 @@ _STANDS = {
 
 def is_switched(milestone: Milestone | None) -> bool:
     """Whether the new table is in charge."""
-    return _STANDS[milestone] not in OLD_TAKES_WRITES
+    return _STANDS[milestone] in SWITCHED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +97,14 @@ class Server:
     login: str
 
     @property
-    def sentence(self) -> str:
+    def label(self) -> str:
         place = f"socket {self.host}, port {self.port}" if self.host.startswith("/") else f"{self.host}:{self.port}"
         login = "" if self.login == self.role else f" (logged in as {self.login})"
-        return f"Database {self.database} at {place}, as role {self.role}{login}."
+        return f"database {self.database} at {place}, as role {self.role}{login}"
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.label[0].upper()}{self.label[1:]}."
 
 
 @dataclass(frozen=True, kw_only=True)

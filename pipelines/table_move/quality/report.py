@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from pipelines.table_move.errors import ReportNotWritten
 from pipelines.table_move.pure.shown import shown
-from pipelines.table_move.pure.world import Server
+from pipelines.table_move.pure.world import SWITCHED, Server
 from pipelines.table_move.quality import charts, decisions
 from pipelines.table_move.quality.decisions import Contents
 from pipelines.table_move.quality.spreadsheet import as_csv
@@ -64,6 +64,7 @@ def write_report(facts: Facts, folder: Path) -> Path:
     """Write the page, `summary.json` and the CSV files into a folder of their own. Returns the page. Raises
     ReportNotWritten."""
     run_id = facts.summary.get("run_id")
+    again = "verify" if run_id is None else "report"
     name = re.sub(r"[^\w-]", "-", str(facts.summary["move"]))  # a schema may be called ../../etc
     place = folder / f"{name}-{'verify' if run_id is None else f'run-{run_id}'}"
     page = place / "report.html"
@@ -84,7 +85,7 @@ def write_report(facts: Facts, folder: Path) -> Path:
         raise ReportNotWritten(
             f"The report could not be written to {place}: {problem.strerror}.",
             untouched="What the run committed stays.",
-            next_step=f"Make room or name another folder, then: report{'' if run_id is None else f' --run {run_id}'}",
+            next_step=f"Make room, or name another folder with --report-dir, then: {_next(facts.summary, again)}",
         ) from problem
     return page
 
@@ -148,25 +149,37 @@ def _ended(summary: Mapping[str, Any]) -> str:
     return "paused" if summary["state"] == "stopped" and not summary["error"] else str(summary["state"])
 
 
+def _next(summary: Mapping[str, Any], purpose: str) -> str:
+    """The complete command; of a run whose journal has none, only the verb."""
+    verb = {"preview": "rollback --dry-run", "report": f"report --run {summary.get('run_id')}"}.get(purpose, purpose)
+    return summary.get("next", {}).get(purpose, f"{summary.get('command', 'python -m …')} {verb}")
+
+
 def _go_on(summary: Mapping[str, Any]) -> tuple[str, str, str]:
     """May I go on: the word, why, and the command."""
-    command, failed = summary.get("command", "python -m …"), summary["gate"]["failed_critical"]
-    run = f"{command} run"
+    failed, run, verify = summary["gate"]["failed_critical"], _next(summary, "run"), _next(summary, "verify")
+    if failed and summary.get("world") in SWITCHED:
+        return (
+            "Decide.",
+            f"{failed} critical {'check has' if failed == 1 else 'checks have'} failed after the switch. Repair what "
+            "is named, then this asks again; or go back:",
+            run if summary["state"] != "failed" else verify,
+        )
     return {
         "done": (
             "Nothing is left to do.",
-            "The old table is kept, whole and frozen. The checks can be asked again at any time:",
-            f"{command} verify",
+            "The checks can be asked again at any time:",
+            verify,
         ),
         "purged": (
             "Nothing is left to do.",
-            "The old table is dropped, and its archive proven. The checks can be asked again at any time:",
-            f"{command} verify",
+            "The checks can be asked again at any time:",
+            verify,
         ),
-        "rolled_back": ("Yes.", "The old world is in force. A new run begins anew:", run),
+        "rolled_back": ("Yes.", "A new run begins anew:", run),
         "checked": ("Yes.", "No critical check failed.", run),
         "paused": ("Yes.", "It stopped where it was told to, and every critical check that ran has passed.", run),
-        "running": ("Wait.", "The run is under way.", f"{command} status"),
+        "running": ("Wait.", "The run is under way.", _next(summary, "status")),
         "interrupted": ("Yes.", "What was committed stays; the same command goes on from there.", run),
     }.get(
         _ended(summary),
@@ -185,16 +198,16 @@ def _go_back(summary: Mapping[str, Any]) -> tuple[str, str]:
     milestone = summary.get("milestone")
     if summary["state"] == "rolled_back" or milestone in (None, "rolled_back"):
         return "Nothing is changed, so there is nothing to take back.", ""
-    command = f"{summary.get('command', 'python -m …')} rollback"
+    command = _next(summary, "rollback")
     if milestone == "copying":
         return "The old table is in charge and nothing needs the copied rows. This removes them:", command
     if milestone == "purged":
-        return "The old table is dropped. Its archive brings it back:", f"{command} --archive DIR"
+        return "The old table is dropped. Its archive brings it back:", command
     return (
         "The old table is whole and has its data; what every changed reference held before stands in "
         "pipelines.reference_change, and what foreign keys there were in pipelines.foreign_key. This shows what would "
         "go back:",
-        f"{command} --dry-run",
+        _next(summary, "preview"),
     )
 
 
