@@ -93,6 +93,7 @@ class ReferenceCounts:
     foreign: int = 0
     dangling: int = 0
     null: int = 0
+    not_copied: int = 0
 
     @property
     def total(self) -> int:

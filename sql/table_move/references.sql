@@ -53,12 +53,15 @@ SELECT DISTINCT ON (a.id) a.source_id, a.id FROM ({all_spellings}) a ORDER BY a.
 
 -- name: classified
 -- Every reference with its class, first match; successor_id is what it has to become. home: the row of the target that
--- it points to, or will.
+-- it points to, or will. not_copied: the old row is there, wherever the old table is, and the map has nothing for this
+-- owner, so that it is no reference to nothing. The comparison is written so that the key's index can answer it.
 SELECT r.table_name, r.row_key, r.column_name, r.owner_id, r.value, r.xmin,
        CASE WHEN r.value IS NULL THEN 'null'
             WHEN m.target_id::text COLLATE "C" <> r.written THEN 'to_rewire'
             WHEN m.target_id IS NOT NULL OR {owner_of_t} = r.owner_id THEN 'already_current'
             WHEN t.{target_key} IS NOT NULL THEN 'foreign'
+            WHEN EXISTS (SELECT FROM {source} s WHERE s.{source_key}::text = r.value COLLATE pg_catalog."default")
+                THEN 'not_copied'
             ELSE 'dangling' END AS class,
        m.target_id AS successor_id, t.{target_key} AS home_id, {owner_of_t} AS home_owner_id
 FROM ({references}) r

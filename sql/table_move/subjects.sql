@@ -50,6 +50,7 @@ WHERE m.move = {move} AND {m_in_question}
 SELECT c.table_name, c.row_key, c.column_name, c.owner_id::text AS owner_id, c.value,
        c.successor_id::text AS successor_id,
        CASE WHEN c.class = 'dangling' AND ({dangling_allowed} OR {settled}) THEN 'dangling_allowed'
+            WHEN c.class = 'not_copied' AND {settled} THEN 'written_since'
             WHEN c.class = 'to_rewire' AND {switched} THEN 'left_behind'
             WHEN c.class = 'to_rewire' AND c.home_id IS NULL THEN 'without_successor'
             WHEN c.class = 'to_rewire' AND c.home_owner_id <> c.owner_id THEN 'successor_of_another_owner'
@@ -60,7 +61,7 @@ WHERE c.value IS NOT NULL AND {c_in_question}
 -- name: is_not_in_flight
 -- References that find no row of their own, because the old row they point to moves and is settled by the switch: its
 -- version was another one when the copy came by.
-(c.class NOT IN ('dangling', 'foreign')
+(c.class NOT IN ('dangling', 'not_copied', 'foreign')
  OR c.value NOT IN (SELECT s.{source_key}::text COLLATE "C" FROM {source} s WHERE {s_is_new}))
 
 -- name: reconciliation

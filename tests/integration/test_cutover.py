@@ -297,6 +297,8 @@ DEFECTS = {
     "name_is_not_empty": "UPDATE templates SET template_name = ''",
     "nothing_dangles": "UPDATE stages SET stage_selection_template_id = 'nowhere'",
     "successor_is_of_the_same_business": "UPDATE templates SET business_id = '00000000-0000-0000-0000-000000000002'",
+    "no_reference_waits_for_its_row": "INSERT INTO prompt_templates VALUES ('unseen', 'text');"
+    "UPDATE stages SET stage_selection_template_id = 'unseen'",
     "balance_holds": "INSERT INTO prompt_templates VALUES ('unseen', 'text')",
     "no_conflicts": "UPDATE pipelines.id_map SET disposition = 'conflict'",
     "no_rejects": "INSERT INTO pipelines.rejected VALUES ('templates', 'x', NULL, NULL, 'r', 'd', 1)",
@@ -326,6 +328,7 @@ DEFECTS = {
 LATER = {
     "nothing_old_is_left",
     "nothing_was_allowed_to_dangle",
+    "no_old_id_was_written_since",
     "unchanged_since_the_move",
     "old_table_is_gone",
     "references_are_still_filled",

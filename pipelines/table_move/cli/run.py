@@ -113,6 +113,7 @@ def _work(call: Call) -> Mapping[str, Any]:
 
 def _show(call: Call, summary: Mapping[str, Any], *, nothing_to_do: bool) -> None:
     references, gate, pause = summary["references"], summary["gate"], summary["write_pause_ms"]
+    waiting = references.get("not_copied", 0)
     call.console.line(summary["world_sentence"])
     if nothing_to_do:
         call.console.line("Nothing is left to do.")
@@ -124,6 +125,7 @@ def _show(call: Call, summary: Mapping[str, Any], *, nothing_to_do: bool) -> Non
         ("conflicts, rejected", f"{summary['conflicts'] + summary['rejected']:,}", ""),
         ("references rewired", f"{references['rewired']:,}", ""),
         ("references foreign, dangling", f"{references['foreign'] + references['dangling']:,}", "left as they are"),
+        *([("references whose row is not copied", f"{waiting:,}", "leave them")] if waiting else []),
         ("writers waited", "–" if pause is None else f"{pause:,.0f} ms", ""),
         ("rows written by this run", f"{summary['rows_written']:,}", ""),
     ]

@@ -23,11 +23,12 @@ def rows_to_decide(
         "conflicts": _side_by_side(names, "census.conflicts"),
         "rejected": names.query("census.rejected"),
         "dangling": names.query("census.references_to_decide", classified=classified),
+        "not_copied": names.query("census.references_to_decide", classified=classified),
         "foreign": names.query("census.references_to_decide", classified=classified),
         "kept": _side_by_side(names, "census.kept"),
         "unknown": names.query("census.unknown_rows"),
     }
-    for kind in ("dangling", "foreign"):
+    for kind in ("dangling", "not_copied", "foreign"):
         if not getattr(references, kind):
             del questions[kind]
     return {kind: _bounded(cursor, question, {"class": kind}) for kind, question in questions.items()}

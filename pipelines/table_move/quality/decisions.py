@@ -49,8 +49,15 @@ _KINDS = {
     "dangling": (
         "References to nothing",
         True,
-        "These references point to no row at all.",
+        "These references point to no row, neither of the old table nor of the new one.",
         "Correct or empty them, or leave them as they are with --allow-dangling.",
+    ),
+    "not_copied": (
+        "References whose row is not copied",
+        False,
+        "The old row is there; the owner has no row of its own in the new table yet.",
+        "Leave them as they are: before the switch the next run copies the row, and they follow. A rejected row has to "
+        "be put right first.",
     ),
     "foreign": (
         "References to another owner's row",
