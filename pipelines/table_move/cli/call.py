@@ -181,9 +181,9 @@ def _require_demo_is_meant(move: Move, demo: Demo | None, *, wanted: bool) -> No
 
     wanted: the demonstration is asked for by name.
     """
-    from pipelines.table_move.database.address import EXAMPLE, libpq_variables_set, url_of_variables
+    from pipelines.table_move.database.address import URL_FORM, libpq_variables_set, url_of_variables
 
-    give = f"Give --database-url or DATABASE_URL, for example {EXAMPLE}."
+    give = f"Give --database-url or DATABASE_URL, for example {URL_FORM}."
     if found := libpq_variables_set():  # they would reach the demonstration's own sessions as well
         happened = f"{', '.join(found)} is set, but no URL is given: it is not clear which database is meant."
         give = (

@@ -14,7 +14,7 @@ from pipelines.table_move.errors import UsageProblem
 # Any of these names a database to libpq; with one set and no URL it is unclear which database is meant.
 LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE")
 
-EXAMPLE = "postgresql://USER@HOST:5432/DATABASE"
+URL_FORM = "postgresql://USER@HOST:5432/DATABASE"
 
 SECRETS = ("password", "sslpassword")
 
@@ -31,7 +31,7 @@ BOUNDS = {
 }
 
 
-EXAMPLE = "Give a URL such as postgresql://USER@HOST:5432/DATABASE with --database-url or DATABASE_URL."
+EXAMPLE = f"Give a URL such as {URL_FORM} with --database-url or DATABASE_URL."
 ENCODE = (
     "In the user and the password of a URL, the characters / ? # @ : % are written %2F %3F %23 %40 %3A %25; or keep "
     "the password in a file (passfile=…)."
