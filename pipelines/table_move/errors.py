@@ -3,7 +3,8 @@
 MoveError
 ├── UsageProblem          2   the call cannot be understood
 ├── Blocked               3   something has to be put right first
-│   └── ArchiveUnusable   3   an archive cannot be written, or is not what the journal says
+│   ├── ArchiveUnusable   3   an archive cannot be written, or is not what the journal says
+│   └── NotAsAsked        3   the installation changed, kept or swallowed rows that a statement wrote
 ├── GateClosed            4   the checks said no; the switch is not made
 │   └── FailedAfterSwitch 8   the checks said no, and the new table is in charge
 ├── AnotherRunActive      5   one run at a time
@@ -62,6 +63,14 @@ class Blocked(MoveError):
 
 class ArchiveUnusable(Blocked):
     """An archive that cannot be written, or is not what the journal says."""
+
+
+class NotAsAsked(Blocked):
+    """A statement did not get what it asked for. keys: the rows that are not as they were asked to be."""
+
+    def __init__(self, happened: str, *, keys: frozenset[str], untouched: str = "", next_step: str = "") -> None:
+        super().__init__(happened, untouched=untouched, next_step=next_step)
+        self.keys = keys
 
 
 @dataclass(frozen=True, kw_only=True)

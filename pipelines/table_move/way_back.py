@@ -15,10 +15,11 @@ from pipelines.table_move.database.removal import remove
 from pipelines.table_move.database.retired import Retired, rebuild
 from pipelines.table_move.outcome import Outcome, conclude
 from pipelines.table_move.outlook import require_accepted
-from pipelines.table_move.pure.losses import Loss, WentBack
+from pipelines.table_move.pure.losses import Loss, WentBack, together
 from pipelines.table_move.status import Milestone, Phase, State
 
 _LOST_UNDER_LOCKS = "The switch back was rolled back; `run` goes forward from here."
+_LEFT = "Only these rows still stand in the new table."
 
 
 @dataclass
@@ -66,7 +67,7 @@ class WayBack:
         with self._in("inserted rows leave"):
             self._late_references()
             clear_working_tables(self.attempt)
-            self.went = replace(self.went, removed=remove(self.attempt))
+            self.went = replace(self.went, removed=remove(self.attempt, accept=self._accept_left))
         self.milestone = Milestone.ROLLED_BACK
 
     def late_references(self) -> None:
@@ -82,6 +83,10 @@ class WayBack:
     def _accept(self, found: tuple[Loss, ...]) -> None:
         self.went = replace(self.went, losses=found)
         require_accepted(found, self.attempt, untouched=_LOST_UNDER_LOCKS)
+
+    def _accept_left(self, found: tuple[Loss, ...]) -> None:
+        self.went = replace(self.went, losses=together(self.went.losses, found))
+        require_accepted(found, self.attempt, untouched=_LEFT)
 
     def _end(self, state: State, *, error: str | None = None) -> Outcome:
         return conclude(

@@ -24,16 +24,15 @@ DELETE FROM {target} t WHERE t.{target_key} OPERATOR(pg_catalog.=) ANY (%(target
 
 -- name: apply_changes
 -- All columns of a row in one update, which skips rows that somebody changed meanwhile. Returns for how many rows there
--- was a plan, how many were changed, and how many of these do not hold what was planned.
+-- was a plan, and how many were changed.
 WITH n AS MATERIALIZED (
     SELECT c.row_key, {planned} FROM pipelines.reference_change c
     WHERE c.move OPERATOR(pg_catalog.=) {move} AND c.change_id OPERATOR(pg_catalog.>) %(mark)s
       AND c.table_name OPERATOR(pg_catalog.=) {table_name} GROUP BY c.row_key
 ), changed AS (
     UPDATE {table} r SET {assignments} FROM n WHERE r.{key}::pg_catalog.text COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) n.row_key AND {untouched}
-    RETURNING {as_planned} AS as_planned
-) SELECT (SELECT pg_catalog.count(*) FROM n), pg_catalog.count(*),
-         pg_catalog.count(*) FILTER (WHERE as_planned IS NOT TRUE) FROM changed;
+    RETURNING 1
+) SELECT (SELECT pg_catalog.count(*) FROM n), pg_catalog.count(*) FROM changed;
 
 -- name: apply_back
 -- The same on the way back, of rows that are locked.

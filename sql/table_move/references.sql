@@ -110,6 +110,11 @@ DELETE FROM pipelines.kept_reference c WHERE c.move = {move} AND ({v_in_question
 -- The newest change so far: what comes after it belongs to this transaction.
 SELECT coalesce(max(change_id), 0) FROM pipelines.reference_change WHERE move = {move};
 
+-- name: planned
+-- What is planned for a table, a line per row: its key, and for each column the old and the new value.
+SELECT c.row_key, {planned} FROM pipelines.reference_change c
+WHERE c.move = {move} AND c.change_id > %(mark)s AND c.table_name = {table_name} GROUP BY c.row_key
+
 -- name: forget_overtaken
 -- Changes of rows that were deleted or changed by somebody else before their turn came.
 DELETE FROM pipelines.reference_change c

@@ -70,6 +70,10 @@ SELECT count(*) FROM (
     FOR NO KEY UPDATE NOWAIT
 ) locked;
 
+-- name: planned_back
+-- What changes in a table, a line per row: its key, and for each column the value that comes back.
+SELECT b.row_key, {old_values} FROM pg_temp.back b WHERE b.table_name = {table_name} GROUP BY b.row_key
+
 -- name: unapplied
 -- A plain count on the result: references that do not hold their old value.
 SELECT count(*) FROM pg_temp.back b
@@ -173,6 +177,11 @@ SELECT m.target_id::text FROM pipelines.id_map m JOIN {target} t ON t.{target_ke
 WHERE m.move = {move} AND m.loaded AND (%(after)s IS NULL OR m.target_id > %(after)s::uuid) AND m.target_id <= %(last)s::uuid
   AND {target_hash} = m.target_hash AND {owner_of_t} = m.owner_id AND NOT ({filled}) AND NOT ({referred})
 FOR UPDATE OF t;
+
+-- name: left_rows
+-- Rows that the move inserted and that are still there.
+SELECT m.target_id::text FROM pipelines.id_map m JOIN {target} t ON t.{target_key} = m.target_id
+WHERE m.move = {move} AND m.loaded ORDER BY 1;
 
 -- name: begin_anew
 -- A move that was taken back begins again, with the tables that are there now.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
-from psycopg2 import extensions, sql
+from psycopg2 import Error, extensions, sql
 
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
@@ -14,10 +14,12 @@ from pipelines.table_move.database.census import source_rows
 from pipelines.table_move.database.connect import Session
 from pipelines.table_move.database.extract import in_range, read_rows
 from pipelines.table_move.database.hold import Hold
-from pipelines.table_move.database.load import REFUSED, insert, merge, stage
+from pipelines.table_move.database.load import insert, merge, stage
 from pipelines.table_move.database.locking import persist, told_who_was_in_the_way
+from pipelines.table_move.database.piecemeal import refuses_a_row
 from pipelines.table_move.database.turns import Turns, in_pieces
 from pipelines.table_move.database.workers import in_parallel
+from pipelines.table_move.errors import NotAsAsked
 from pipelines.table_move.pure.mapping import MappedRows, map_rows
 from pipelines.table_move.pure.ranges import Place, Range, every, remaining
 from pipelines.table_move.status import Phase
@@ -81,9 +83,11 @@ def _copy_part(attempt: Attempt, turns: Turns, session: Session, part: Range) ->
     """One batch: rows, map and journal line commit together. Returns source rows read, target rows written."""
     try:
         return _commit_part(attempt, turns, session, part, careful=False)
-    except REFUSED:
-        # A row that is there already, was seen before in another place, lost its owner, or is refused: only this batch
-        # goes slowly.
+    except (Error, NotAsAsked) as problem:
+        if isinstance(problem, Error) and not refuses_a_row(problem):
+            raise
+        # A row that is there already, was seen before in another place, lost its owner, is refused or kept: only this
+        # batch goes slowly.
         return _commit_part(attempt, turns, session, part, careful=True)
 
 
@@ -124,7 +128,7 @@ def _write(
         if careful:
             written = merge(hold, names, rows, run_id=run_id, keep_target=attempt.keep_target)
         else:
-            written = insert(hold, names, run_id=run_id)
+            written = insert(hold, names, rows, run_id=run_id)
         if is_last and note is not None:
             note(cursor)
     return written

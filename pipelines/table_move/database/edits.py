@@ -4,14 +4,17 @@ forward again."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from operator import attrgetter
 
 from psycopg2 import extensions, sql
 
 from pipelines.table_move.database import journal
+from pipelines.table_move.database.asked import prove
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.connect import as_application
 from pipelines.table_move.database.extract import at_places, read_rows
-from pipelines.table_move.database.load import REFUSED
+from pipelines.table_move.database.piecemeal import piecemeal
 from pipelines.table_move.pure.edits import Edit, Values, edit_of
 from pipelines.table_move.pure.fingerprint import fingerprints
 from pipelines.table_move.pure.ranges import Place
@@ -31,7 +34,8 @@ def merge_back(cursor: extensions.cursor, attempt: Attempt, source_ids: Sequence
     merged, refused = 0, []
     for at in range(0, len(source_ids), _ROWS):
         edits = [edit for edit in _batch(cursor, attempt, list(source_ids[at : at + _ROWS])) if edit.values]
-        not_taken = list(_apply(cursor, attempt, edits))
+        write = partial(_write, cursor, attempt)
+        not_taken = [edit for edit, _ in piecemeal(cursor, edits, write, key=attrgetter("source_id"))]
         merged += sum(edit.fits for edit in edits) - sum(edit.fits for edit in not_taken)
         refused += [edit.target_id for edit in not_taken]
     return merged, refused
@@ -78,26 +82,7 @@ def _made(cursor: extensions.cursor, attempt: Attempt, source_ids: list[str]) ->
     return {str(source_id): (digest, columns) for source_id, digest, columns in found}
 
 
-def _apply(cursor: extensions.cursor, attempt: Attempt, edits: list[Edit]) -> Iterator[Edit]:
-    """Write them at once; where the database refuses, one by one. Yields the refused ones."""
-    if not edits:
-        return
-    cursor.execute("SAVEPOINT edits")
-    try:
-        _write(cursor, attempt, edits)
-    except REFUSED:
-        cursor.execute("ROLLBACK TO SAVEPOINT edits")
-        if len(edits) == 1:
-            yield edits[0]
-            return
-        half = len(edits) // 2
-        yield from _apply(cursor, attempt, edits[:half])
-        yield from _apply(cursor, attempt, edits[half:])
-        return
-    cursor.execute("RELEASE SAVEPOINT edits")
-
-
-def _write(cursor: extensions.cursor, attempt: Attempt, edits: list[Edit]) -> None:
+def _write(cursor: extensions.cursor, attempt: Attempt, edits: Sequence[Edit]) -> None:
     names = attempt.names
     columns = [source for _, source in names.move.target.back]
     pairs = [(sql.Identifier(f"v{n}"), sql.Identifier(f"has_v{n}")) for n in range(len(columns))]
@@ -116,6 +101,13 @@ def _write(cursor: extensions.cursor, attempt: Attempt, edits: list[Edit]) -> No
     )
     with as_application(cursor, names.schema):
         cursor.execute(names.query("application.apply_edits", assignments=assignments))
+    differs = sql.SQL(" OR ").join(
+        sql.SQL("e.{2} AND s.{0}::text IS DISTINCT FROM (e.{1}::{3})::text").format(
+            sql.Identifier(name), *pair, sql.SQL(kinds[name].type)
+        )
+        for pair, name in zip(pairs, columns, strict=True)
+    )
+    prove(cursor, names.source, "UPDATE", names.query("asked.edited", differs=differs))
     whole = [edit.source_id for edit in edits if edit.fits]
     cursor.execute(names.query("rollback.merged"), {"source_ids": whole})
     cursor.execute("DROP TABLE pg_temp.edit")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from psycopg2 import extensions, sql
 
 from pipelines.table_move.database import journal
+from pipelines.table_move.database.asked import require_as_asked
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.back_names import BackNames, back_names
 from pipelines.table_move.database.connect import as_application
 from pipelines.table_move.database.edits import merge_back
 from pipelines.table_move.database.locking import READERS, ROWS, Bound, Pause, ended_by_the_server, locking, persist
 from pipelines.table_move.database.losses import look_since
+from pipelines.table_move.database.piecemeal import piecemeal
 from pipelines.table_move.database.references_back import references_back, references_due
 from pipelines.table_move.database.unchanged import require_unchanged
-from pipelines.table_move.pure.losses import Loss, LossKind, losses
+from pipelines.table_move.pure.losses import Loss, LossKind, losses, together
 from pipelines.table_move.status import Milestone
 
 
@@ -68,12 +70,12 @@ def _switch_back_once(attempt: Attempt, accept: Callable[[tuple[Loss, ...]], Non
             accept(found)
             pause.still_within()
             cursor.execute(names.query("rollback.thaw"))
-            merged, refused = merge_back(cursor, attempt, since.edits)
-            if refused:
-                found = _with_refused(found, refused)
-                accept(found)
+            merged, unfit = merge_back(cursor, attempt, since.edits)
             references = references_back(cursor, back)
-            deleted = _delete_old(cursor, attempt, since.deletions)
+            deleted, kept = _delete_old(cursor, attempt, since.deletions)
+            if unfit or kept:  # the database knows more than the catalog shows: checks, domains, triggers
+                found = together(found, _losses(unfit, kept))
+                accept(found)
             journal.reach(cursor, names.key, attempt.run_id, Milestone.COPYING)
             pause.still_within()
     return SwitchedBack(
@@ -88,20 +90,27 @@ def _lock(attempt: Attempt) -> sql.Composable:
     return names.query("rollback.lock", locked=locked)
 
 
-def _with_refused(found: tuple[Loss, ...], refused: list[str]) -> tuple[Loss, ...]:
-    """The database knows more about what fits than the catalog shows: checks, domains, triggers."""
-    known = {loss.kind: loss for loss in found}
-    before = known[LossKind.DOES_NOT_FIT].keys if LossKind.DOES_NOT_FIT in known else ()
-    known[LossKind.DOES_NOT_FIT] = Loss(kind=LossKind.DOES_NOT_FIT, keys=(*before, *refused))
-    return tuple(known[kind] for kind in LossKind if kind in known)
+def _losses(unfit: Sequence[str], kept: Sequence[str]) -> tuple[Loss, ...]:
+    return (
+        Loss(kind=LossKind.DOES_NOT_FIT, keys=tuple(unfit)),
+        Loss(kind=LossKind.DELETION_COMES_BACK, keys=tuple(kept)),
+    )
 
 
-def _delete_old(cursor: extensions.cursor, attempt: Attempt, source_ids: tuple[str, ...]) -> int:
-    if not source_ids:
-        return 0
-    with as_application(cursor, attempt.names.schema):
-        cursor.execute(attempt.names.query("application.delete_old"), {"source_ids": list(source_ids)})
-        return cursor.rowcount
+def _delete_old(
+    cursor: extensions.cursor, attempt: Attempt, source_ids: tuple[str, ...]
+) -> tuple[int, tuple[str, ...]]:
+    """Returns how many went, and the keys of those that the installation keeps."""
+
+    def write(some: Sequence[str]) -> None:
+        asked = {"source_ids": list(some)}
+        with as_application(cursor, names.schema):
+            cursor.execute(names.query("application.delete_old"), asked)
+        require_as_asked(cursor, names.source, "DELETE", names.query("asked.deleted_old"), asked)
+
+    names = attempt.names
+    kept = tuple(key for key, _ in piecemeal(cursor, source_ids, write, key=str))
+    return len(source_ids) - len(kept), kept
 
 
 def end_freeze(attempt: Attempt) -> None:

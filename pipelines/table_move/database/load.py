@@ -7,17 +7,15 @@ from io import BytesIO
 
 import pandas as pd
 import pyarrow as pa
-from psycopg2 import DataError, Error, IntegrityError, errors, extensions, sql
+from psycopg2 import Error, extensions, sql
 from pyarrow import csv
 
+from pipelines.table_move.database.asked import require_as_asked, require_count
 from pipelines.table_move.database.connect import as_application
 from pipelines.table_move.database.hold import Hold
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.database.server_error import ServerError
 from pipelines.table_move.pure.mapping import TEXT, MappedRows
-
-# A row that the database will not take, whatever is tried: constraints, domains, triggers of the installation's own.
-REFUSED = (IntegrityError, DataError, errors.RaiseException)
 
 MAP_COLUMNS = ("source_id", "owner_id", "owner_rule", "target_id", "source_hash", "target_hash")
 
@@ -33,12 +31,16 @@ def stage(cursor: extensions.cursor, names: Names, rows: MappedRows) -> None:
         copy_in(cursor, names.query("load.copy_rejected"), rows.rejected)
 
 
-def insert(hold: Hold, names: Names, *, run_id: int) -> int:
-    """Staged rows that are all new, and their map. Raises UniqueViolation or ForeignKeyViolation where they are not."""
+def insert(hold: Hold, names: Names, rows: MappedRows, *, run_id: int) -> int:
+    """Staged rows that are all new, and their map. Raises UniqueViolation or ForeignKeyViolation where they are not,
+    NotAsAsked where they do not stand in the target afterwards as they were written."""
     with as_application(hold.cursor, names.schema):
         hold.execute(names.query("application.insert_new"))
     written = hold.cursor.rowcount
+    require_count(hold.cursor, names.target, "INSERT", asked=len(rows.pairs), got=written)
     hold.cursor.execute(names.query("load.map_new"), {"run_id": run_id})
+    asked = {"target_ids": rows.pairs["target_id"].tolist()}
+    require_as_asked(hold.cursor, names.target, "INSERT", names.query("asked.inserted"), asked)
     hold.cursor.execute(names.query("load.reject"), {"run_id": run_id})
     return written
 
@@ -46,7 +48,7 @@ def insert(hold: Hold, names: Names, *, run_id: int) -> int:
 def merge(hold: Hold, names: Names, rows: MappedRows, *, run_id: int, keep_target: bool) -> int:
     """Bring target and map to what the staged rows say, whatever is there. Returns the target rows inserted or updated.
 
-    Raises what the database says of a row that it does not take.
+    Raises what the database says of a row that it does not take, NotAsAsked where rows are kept or changed.
     """
     cursor = hold.cursor
     cursor.execute(names.query("load.clear_rejected"), {"source_ids": rows.source_ids})
@@ -58,28 +60,37 @@ def merge(hold: Hold, names: Names, rows: MappedRows, *, run_id: int, keep_targe
     with as_application(cursor, names.schema):
         hold.execute(names.query("application.insert_missing"))
     written = cursor.rowcount
+    require_as_asked(cursor, names.target, "INSERT", names.query("asked.merged"), {"changed": []})
     hold.execute(names.query("load.changed"))
-    written += _update(hold, names, cursor.fetchall())
+    written += update(hold, names, cursor.fetchall())
     cursor.execute(names.query("load.map_staged"), {"run_id": run_id, "keep_target": keep_target})
     cursor.execute(names.query("load.reject"), {"run_id": run_id})
     return written
 
 
 def delete(hold: Hold, names: Names, keys: Sequence[tuple[str]]) -> int:
-    """Target rows that have to go, by their keys. Returns how many went."""
+    """Target rows that have to go, by their keys. Returns how many went. Raises NotAsAsked where some are kept."""
     if not keys:
         return 0
+    asked = {"target_ids": [key for (key,) in keys]}
     with as_application(hold.cursor, names.schema):
-        hold.execute(names.query("application.delete"), {"target_ids": [key for (key,) in keys]})
-    return hold.cursor.rowcount
+        hold.execute(names.query("application.delete"), asked)
+    deleted = hold.cursor.rowcount
+    require_as_asked(hold.cursor, names.target, "DELETE", names.query("asked.deleted"), asked)
+    return deleted
 
 
-def _update(hold: Hold, names: Names, keys: Sequence[tuple[str]]) -> int:
+def update(hold: Hold, names: Names, keys: Sequence[tuple[str]]) -> int:
+    """Target rows that become what is staged for them, by their keys. Returns how many did. Raises NotAsAsked where some
+    are kept or changed."""
     if not keys:
         return 0
+    asked = [key for (key,) in keys]
     with as_application(hold.cursor, names.schema):
-        hold.execute(names.query("application.update_changed"), {"target_ids": [key for (key,) in keys]})
-    return hold.cursor.rowcount
+        hold.execute(names.query("application.update_changed"), {"target_ids": asked})
+    updated = hold.cursor.rowcount
+    require_as_asked(hold.cursor, names.target, "UPDATE", names.query("asked.merged"), {"changed": asked})
+    return updated
 
 
 def rejected_by_database(rows: MappedRows, problem: Error) -> MappedRows:

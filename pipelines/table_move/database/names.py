@@ -51,6 +51,10 @@ class Names:
         return sql.Identifier(self.source_schema, self.move.source.table)
 
     @property
+    def target(self) -> sql.Identifier:
+        return self.table(self.move.target.table)
+
+    @property
     def frozen_names(self) -> str:
         """The target as a message names it."""
         return f"{self.schema}.{self.move.target.table}"
@@ -109,7 +113,7 @@ class Names:
             "carried_of_o": _digest("o", [target for target, _ in move.target.carried]),
             "is_canonical": canonical,
             "primary_id": query("ids.primary", source_key=source_key, is_canonical=canonical, name_based=name_based),
-            "target": self.table(move.target.table),
+            "target": self.target,
             "target_key": sql.Identifier(move.target.key),
             "target_columns": sql.SQL(", ").join(map(sql.Identifier, move.target.columns)),
             "target_columns_of_t": _columns("t", move.target.columns),

@@ -6,6 +6,7 @@ from psycopg2 import extensions, sql
 
 from pipelines.table_move.database.back_names import BackNames
 from pipelines.table_move.database.connect import as_application
+from pipelines.table_move.database.expected import rows_as_expected
 from pipelines.table_move.errors import Blocked
 from pipelines.table_move.spec import Referencing
 
@@ -21,7 +22,8 @@ def references_due(cursor: extensions.cursor, back: BackNames) -> int:
 def references_back(cursor: extensions.cursor, back: BackNames) -> int:
     """Change them, under locks that keep writers of the referencing tables out. Returns how many.
 
-    Raises LockNotAvailable (SQLSTATE 55P03) where somebody holds such a row, Blocked where the result is not right.
+    Raises LockNotAvailable (SQLSTATE 55P03) where somebody holds such a row, NotAsAsked or Blocked where the result is
+    not right.
     """
     names = back.names
     if not names.references:
@@ -34,8 +36,12 @@ def references_back(cursor: extensions.cursor, back: BackNames) -> int:
         for table in names.references:
             cursor.execute(back.query("rollback.lock_rows", **_table(back, table)))
         for table in names.references:
-            with as_application(cursor, names.schema):
-                cursor.execute(back.query("application.apply_back", **_table(back, table)))
+            parts = _table(back, table)
+            with (
+                rows_as_expected(cursor, names, table, back.query("rollback.planned_back", **parts), {}),
+                as_application(cursor, names.schema),
+            ):
+                cursor.execute(back.query("application.apply_back", **parts))
         _prove(cursor, back)
     cursor.execute("DROP TABLE pg_temp.back")
     cursor.execute("SET LOCAL enable_nestloop = on")
@@ -60,12 +66,13 @@ def _table(back: BackNames, table: Referencing) -> dict[str, sql.Composable]:
         "table_name": sql.Literal(table.table),
         "key": sql.Identifier(table.key),
         "assignments": sql.SQL(", ").join(
-            sql.SQL("{0} = coalesce(n.{0}, r.{0})").format(sql.Identifier(column)) for column in table.columns
+            sql.SQL("{0} = coalesce(n.{1}, r.{0})").format(sql.Identifier(column), sql.Identifier(f"new_{n}"))
+            for n, column in enumerate(table.columns)
         ),
         "old_values": sql.SQL(", ").join(
             sql.SQL(
                 "(pg_catalog.max(b.old_value) FILTER (WHERE b.column_name OPERATOR(pg_catalog.=) {}))::{} AS {}"
-            ).format(sql.Literal(column), names.type_of(table, column), sql.Identifier(column))
-            for column in table.columns
+            ).format(sql.Literal(column), names.type_of(table, column), sql.Identifier(f"new_{n}"))
+            for n, column in enumerate(table.columns)
         ),
     }

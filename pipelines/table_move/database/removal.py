@@ -3,23 +3,30 @@ refers to them. Undone by the copy of the next run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
+from operator import itemgetter
 
 from pipelines.table_move.database import journal
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.back_names import BackNames, back_names
 from pipelines.table_move.database.hold import Hold, TookTooLong
-from pipelines.table_move.database.load import REFUSED, delete
+from pipelines.table_move.database.load import delete
 from pipelines.table_move.database.locking import ROWS, locking, persist
-from pipelines.table_move.database.names import Names
+from pipelines.table_move.database.losses import look_since
 from pipelines.table_move.database.patience import REFUSED as REFUSED_LOCKS
+from pipelines.table_move.database.piecemeal import piecemeal
+from pipelines.table_move.pure.losses import Loss, LossKind, losses
 from pipelines.table_move.status import Milestone
 
 _BATCH = 10_000  # rows of the map
 
 
-def remove(attempt: Attempt) -> int:
-    """Remove them, then note that the move is rolled back. Returns how many rows went."""
+def remove(attempt: Attempt, *, accept: Callable[[tuple[Loss, ...]], None]) -> int:
+    """Remove them, then note that the move is rolled back. Returns how many rows went.
+
+    accept: told of the rows that stay; raises Blocked where that is not accepted, and then the move is not rolled back.
+    """
     with attempt.database.reading() as cursor:
         back = back_names(cursor, attempt.located, switched=False)
     removed, after, rows = 0, None, _BATCH
@@ -39,35 +46,33 @@ def remove(attempt: Attempt) -> int:
             continue
         removed += gone
         if after is None:
+            persist(attempt, partial(_end, attempt, back, accept))
             return removed
 
 
 def _remove_batch(attempt: Attempt, back: BackNames, after: str | None, rows: int) -> tuple[int, str | None]:
-    """One batch in one transaction; the last one moves on to the milestone. Returns the rows, and where to go on."""
+    """One batch in one transaction. Returns the rows that went, and where to go on; None where nothing is left."""
     with locking(attempt, ROWS) as cursor:
         attempt.hold_fence(cursor)
         cursor.execute(back.query("rollback.next_rows"), {"after": after, "rows": rows})
         found = cursor.fetchone()
         if found is None:
-            journal.reach(cursor, attempt.names.key, attempt.run_id, Milestone.ROLLED_BACK)
             return 0, None
         cursor.execute("SET LOCAL enable_nestloop = off")
         hold = Hold(cursor, attempt.held_for if rows > 1 else None)
         hold.execute(back.query("rollback.removable_rows"), {"after": after, "last": found[0]})
-        return _delete(hold, attempt.names, cursor.fetchall()), found[0]
+        keys = cursor.fetchall()
+        kept = piecemeal(cursor, keys, partial(delete, hold, attempt.names), key=itemgetter(0))
+        return len(keys) - len(kept), found[0]
 
 
-def _delete(hold: Hold, names: Names, keys: Sequence[tuple[str]]) -> int:
-    """Where the database refuses, in halves: a row that something still refers to stays."""
-    if not keys:
-        return 0
-    cursor = hold.cursor
-    cursor.execute("SAVEPOINT removal")
-    try:
-        removed = delete(hold, names, keys)
-    except REFUSED:
-        cursor.execute("ROLLBACK TO SAVEPOINT removal")
-        half = len(keys) // 2
-        return 0 if not half else _delete(hold, names, keys[:half]) + _delete(hold, names, keys[half:])
-    cursor.execute("RELEASE SAVEPOINT removal")
-    return removed
+def _end(attempt: Attempt, back: BackNames, accept: Callable[[tuple[Loss, ...]], None]) -> None:
+    """What still stands is named: edited or referred to since it was looked at, refused, or kept by a trigger."""
+    with locking(attempt, ROWS) as cursor:
+        attempt.hold_fence(cursor)
+        found = losses(look_since(cursor, attempt, back), switched=False)
+        known = {key for loss in found for key in loss.keys}
+        cursor.execute(back.query("rollback.left_rows"))
+        kept = tuple(key for (key,) in cursor if key not in known)
+        accept((*found, Loss(kind=LossKind.KEPT, keys=kept)) if kept else found)
+        journal.reach(cursor, attempt.names.key, attempt.run_id, Milestone.ROLLED_BACK)

@@ -10,6 +10,7 @@ from psycopg2 import extensions, sql
 
 from pipelines.table_move.database.attempt import Attempt
 from pipelines.table_move.database.connect import as_application
+from pipelines.table_move.database.expected import rows_as_expected
 from pipelines.table_move.database.names import Names
 from pipelines.table_move.errors import GateClosed
 from pipelines.table_move.spec import Referencing
@@ -89,11 +90,13 @@ def _change(cursor: extensions.cursor, attempt: Attempt, mark: dict[str, int]) -
     cursor.execute("SET LOCAL enable_nestloop = off")
     cursor.execute(_NO_WAIT)
     for table in names.references:
-        with as_application(cursor, names.schema):
-            cursor.execute(names.query("application.apply_changes", **_table(names, table)), mark)
-        planned, changed, resisted = cursor.fetchone()
-        if resisted:
-            raise _not_right(f"{resisted} rows of {table.table} do not hold their new references after the update.")
+        parts = _table(names, table)
+        with rows_as_expected(
+            cursor, names, table, names.query("references.planned", **parts), mark, parts["untouched"]
+        ):
+            with as_application(cursor, names.schema):
+                cursor.execute(names.query("application.apply_changes", **parts), mark)
+            planned, changed = cursor.fetchone()
         if changed != planned:
             cursor.execute(names.query("references.forget_overtaken", table_name=sql.Literal(table.table)), mark)
     cursor.execute(names.query("references.changed"), mark)
@@ -146,5 +149,4 @@ def _table(names: Names, table: Referencing) -> dict[str, sql.Composable]:
         ),
         "assignments": each("{column} = coalesce({new}, r.{column})", ", "),
         "untouched": each("({new} IS NULL OR r.{column} OPERATOR(pg_catalog.=) {old})", " AND "),
-        "as_planned": each("({new} IS NULL OR r.{column} OPERATOR(pg_catalog.=) {new})", " AND "),
     }

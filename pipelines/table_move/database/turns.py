@@ -9,9 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from psycopg2 import Error
+
 from pipelines.table_move.database.hold import TookTooLong
-from pipelines.table_move.database.load import REFUSED, rejected_by_database
+from pipelines.table_move.database.load import rejected_by_database
 from pipelines.table_move.database.patience import REFUSED as REFUSED_LOCKS
+from pipelines.table_move.database.piecemeal import refuses_a_row
 from pipelines.table_move.pure.mapping import MappedRows
 
 
@@ -90,8 +93,8 @@ def in_pieces(
                 raise
             waiting = [*piece.halves(), *rest] if tries > 1 else waiting
             time.sleep(random.uniform(0, min(0.02 * 2**tries, 1)))
-        except REFUSED as problem:
-            if not rejecting or piece.pairs.empty:
+        except Error as problem:
+            if not (rejecting and refuses_a_row(problem)) or piece.pairs.empty:
                 raise
             one = len(piece.source_ids) == 1
             waiting = [*([rejected_by_database(piece, problem)] if one else piece.halves()), *rest]

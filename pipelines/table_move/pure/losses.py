@@ -22,6 +22,7 @@ class LossKind(StrEnum):
     DELETION_COMES_BACK = "deletion_comes_back"
     REFERENCE_DOES_NOT_FIT = "reference_does_not_fit"
     REFERRED_TO = "referred_to"
+    KEPT = "kept"
 
 
 SENTENCES: dict[LossKind, str] = {
@@ -38,6 +39,7 @@ SENTENCES: dict[LossKind, str] = {
     LossKind.DELETION_COMES_BACK: "deleted rows that come back, because something else needs the old row",
     LossKind.REFERENCE_DOES_NOT_FIT: "references whose old value does not fit their column, and that stay as they are",
     LossKind.REFERRED_TO: "rows that stay, because a foreign key refers to them",
+    LossKind.KEPT: "rows that stay, because a trigger keeps them or the database refuses to delete them",
 }
 
 
@@ -88,6 +90,16 @@ class Loss:
 
     def as_dict(self) -> dict[str, object]:
         return {**asdict(self), "keys": list(self.keys), "count": self.count, "what": SENTENCES[self.kind]}
+
+
+def together(before: Iterable[Loss], more: Iterable[Loss]) -> tuple[Loss, ...]:
+    """Two lists as one, in which every key stands once, under the kind that named it first."""
+    found: dict[LossKind, list[str]] = {}
+    known: set[str] = set()
+    for loss in (*before, *more):
+        found.setdefault(loss.kind, []).extend(key for key in loss.keys if key not in known)
+        known.update(loss.keys)
+    return tuple(Loss(kind=kind, keys=tuple(found[kind])) for kind in LossKind if found.get(kind))
 
 
 @dataclass(frozen=True, kw_only=True)
