@@ -67,7 +67,8 @@ class WayBack:
         with self._in("inserted rows leave"):
             self._late_references()
             clear_working_tables(self.attempt)
-            self.went = replace(self.went, removed=remove(self.attempt, accept=self._accept_left))
+            removed = remove(self.attempt, accept=self._accept_left)
+            self.went = replace(self.went, removed=removed)
         self.milestone = Milestone.ROLLED_BACK
 
     def late_references(self) -> None:

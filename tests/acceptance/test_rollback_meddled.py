@@ -30,7 +30,7 @@ KEEPERS = {
 def moved(application: Application, tmp_path: Path) -> Application:
     for number in (1, 2):
         application.business(number)
-    words("row a", "row b", "stage 1 1 a b", "stage 2 1 b")(application)
+    words("row a name=a", "row b name=b", "stage 1 1 a b b", "stage 2 1 b")(application)
     application.snapshot()
     answer = verb(application, tmp_path, "run", "--default-business", business(1))
     assert answer.code == 0, answer.err
@@ -125,7 +125,7 @@ def test_an_edit_that_the_old_table_does_not_take_is_named(moved: Application, t
     assert (answer.code, lost(answer)) == (3, {"does_not_fit": [key]}), answer.err
     answer = verb(moved, tmp_path, "rollback", "--accept-loss")
     assert (answer.code, lost(answer)) == (0, {"does_not_fit": [key]}), answer.err
-    assert moved.value("SELECT template_text FROM prompt_templates WHERE template_id = 'a'") == "text of a"
+    assert moved.value("SELECT template_text FROM prompt_templates WHERE template_id = 'a'") == "T"
     assert moved.rows(ROWS) == [(key,)], "it stays, with its edit"
 
 

@@ -1,5 +1,5 @@
-"""Referencing rows after an update: each holds what it was given, and what it held before in its other references. Where
-nothing of the installation fires, PostgreSQL's word is enough, and nothing is noted."""
+"""Referencing rows after an update: each holds what it was given, and in its other references what it held before.
+Where nothing of the installation fires, PostgreSQL's word is enough, and nothing is noted."""
 
 from __future__ import annotations
 

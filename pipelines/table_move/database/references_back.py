@@ -37,10 +37,8 @@ def references_back(cursor: extensions.cursor, back: BackNames) -> int:
             cursor.execute(back.query("rollback.lock_rows", **_table(back, table)))
         for table in names.references:
             parts = _table(back, table)
-            with (
-                rows_as_expected(cursor, names, table, back.query("rollback.planned_back", **parts), {}),
-                as_application(cursor, names.schema),
-            ):
+            planned = back.query("rollback.planned_back", **parts)
+            with rows_as_expected(cursor, names, table, planned, {}), as_application(cursor, names.schema):
                 cursor.execute(back.query("application.apply_back", **parts))
         _prove(cursor, back)
     cursor.execute("DROP TABLE pg_temp.back")

@@ -18,9 +18,9 @@ class Got(StrEnum):
 
 
 _SAID = {
-    Got.MISSING: "not there under the id that the move gave it",
-    Got.CHANGED: "not as the move wrote it",
-    Got.STILL_THERE: "still there after it was deleted",
+    Got.MISSING: ("not there under the id that the move gave it", "not there under the ids that the move gave them"),
+    Got.CHANGED: ("not as the move wrote it", "not as the move wrote them"),
+    Got.STILL_THERE: ("still there after it was deleted", "still there after they were deleted"),
 }
 
 
@@ -59,5 +59,6 @@ class Difference:
     def _part(self, got: Got) -> str:
         keys = [key for key, found in self.rows if found == got]
         more = "" if len(keys) <= _SHOWN else ", …"
-        rows = "1 row is" if len(keys) == 1 else f"{len(keys)} rows are"
-        return f"{rows} {_SAID[got]} ({', '.join(keys[:_SHOWN])}{more})"
+        one, several = _SAID[got]
+        said = f"1 row is {one}" if len(keys) == 1 else f"{len(keys)} rows are {several}"
+        return f"{said} ({', '.join(keys[:_SHOWN])}{more})"
