@@ -79,6 +79,12 @@ class Console:
     def say(self, event: str, **facts: object) -> None:
         self._log.warning(event, **facts)
 
+    def warn(self, text: str) -> None:
+        if self._quiet:
+            self._log.warning("warning", text=text)
+        else:
+            self.line(f"Warning: {text}")
+
     def line(self, text: str = "") -> None:
         self._people.line(text)
 

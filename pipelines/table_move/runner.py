@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipelines.table_move.code_version import code_version, mapping_fingerprint
 from pipelines.table_move.database import journal, run_journal
@@ -13,9 +14,11 @@ from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.lock import exclusive
 from pipelines.table_move.database.patience import look_patiently
 from pipelines.table_move.database.restored import settle_in
+from pipelines.table_move.database.trial import try_out
 from pipelines.table_move.outcome import Outcome, idle, in_turn, moved_on, noted
 from pipelines.table_move.phases import Phases
 from pipelines.table_move.preflight import Plan, make_plan
+from pipelines.table_move.pure import trial
 from pipelines.table_move.quality.suites import Suite, read_suites
 from pipelines.table_move.settings import Settings
 from pipelines.table_move.spec import Move
@@ -35,6 +38,8 @@ def run(
         settle_in(database, plan.located, plan.row, patience=settings.lock_wait)
         if plan.nothing_to_do and not (settings.drop and plan.row.milestone is Milestone.CONFIRMED):
             return _nothing_to_do(database, settings, plan)
+        if plan.row is None or plan.row.milestone in (Milestone.COPYING, Milestone.ROLLED_BACK):
+            _try_out(database, settings, watch, plan)
         going = open_attempt(database, move, settings, watch, plan, suites, lock_backend=lock_backend)
         with noted(going):
             if going.before(Milestone.SWITCHED):
@@ -52,6 +57,23 @@ def run(
             if settings.drop and going.before(Milestone.PURGED):
                 going.purge()
             return going.done()
+
+
+def _try_out(database: Database, settings: Settings, watch: Watch, plan: Plan) -> None:
+    """The move on a few rows, taken back. Raises Blocked where it would end there."""
+    attempt = Attempt(
+        run_id=0,
+        database=database,
+        located=plan.located,
+        settings=settings,
+        default_owner=plan.default_owner,
+        owners_are_named=True,
+        watch=watch,
+    )
+    found = try_out(attempt, assigned=plan.assigned)
+    for warning in trial.warnings(found):
+        watch.warn(warning)
+    replace(plan, blockers=trial.blockers(found)).require_way()
 
 
 def open_attempt(

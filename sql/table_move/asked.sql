@@ -33,13 +33,13 @@ SELECT t.{target_key}::text, 'still_there' FROM {target} t WHERE t.{target_key} 
 -- What the referencing rows have to hold after an update, in every column that the move follows and in that of their
 -- owner. Whoever holds such a row makes us give up.
 CREATE TEMP TABLE expected ON COMMIT DROP AS
-SELECT r.{key}::text AS row_key, {expected} FROM {table} r JOIN ({planned}) n ON n.row_key = r.{key}::text
+SELECT r.{key}::text COLLATE "C" AS row_key, {expected} FROM {table} r JOIN ({planned}) n ON n.row_key = r.{key}::text COLLATE "C"
 WHERE {asked} FOR NO KEY UPDATE OF r;
 
 -- name: unexpected
 -- Those that hold something else.
 SELECT e.row_key, CASE WHEN r.{key} IS NULL THEN 'missing' ELSE 'changed' END
-FROM pg_temp.expected e LEFT JOIN {table} r ON r.{key}::text = e.row_key
+FROM pg_temp.expected e LEFT JOIN {table} r ON r.{key}::text COLLATE "C" = e.row_key
 WHERE r.{key} IS NULL OR {differs};
 
 -- name: edited

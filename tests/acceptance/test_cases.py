@@ -560,6 +560,15 @@ CASES = [
         rows=("a>1 inserted references", "b>- refused_by_database"),
     ),
     Case(
+        name="a trigger of the new table that changes what is written",
+        arrange=words("CREATE FUNCTION louder() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.content :="
+                      " upper(NEW.content); RETURN NEW; END $$",
+                      "CREATE TRIGGER louder BEFORE INSERT ON templates FOR EACH ROW EXECUTE FUNCTION louder()",
+                      "row a text=quiet", "stage 1 1 a"),
+        code=3,
+        blockers=("changed_in_trial",),
+    ),
+    Case(
         name="a name that is too long for the column",
         arrange=words("ALTER TABLE templates ALTER template_name TYPE varchar(3)", "row a name=abcd", "row b",
                       "stage 1 1 a b"),

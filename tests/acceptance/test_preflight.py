@@ -715,7 +715,7 @@ WARNINGS = [
     ),
     (
         TRIGGER.format("BEFORE INSERT OR UPDATE ON templates"),
-        ["watch (BEFORE INSERT OR UPDATE, public.nothing) on public.templates", "the gate closes"],
+        ["watch (BEFORE INSERT OR UPDATE, public.nothing) on public.templates", "`run` tries it on a few rows"],
     ),
     (
         TRIGGER.format("AFTER INSERT ON templates"),
@@ -728,6 +728,10 @@ WARNINGS = [
     (TRIGGER.format("AFTER UPDATE OF stage_name ON stages"), []),
     (TRIGGER.format("AFTER INSERT ON stages"), []),
     (TRIGGER.format("AFTER INSERT ON prompt_templates"), []),
+    (
+        TRIGGER.format("BEFORE UPDATE ON prompt_templates"),
+        ["watch (BEFORE UPDATE, public.nothing) on public.prompt_templates fires when a rollback"],
+    ),
     (
         "ALTER TABLE prompt_templates ENABLE ROW LEVEL SECURITY",
         ["public.prompt_templates has row security and public.templates has none"],

@@ -1,5 +1,5 @@
-"""Triggers of the installation that change, keep or swallow what the move writes: named, and never counted as done. Each
-comes after the plan, so that nothing has warned of it. Judged by plain SQL."""
+"""Triggers of the installation that change, keep or swallow what the move writes: named, and never counted as done. Without
+the trial before the run, so that it is the phases that find them. Judged by plain SQL."""
 
 from __future__ import annotations
 
@@ -151,10 +151,10 @@ def test_a_switch_whose_references_a_trigger_meddles_with_is_rolled_back_and_nam
     filled: Application, begin, meddler: str
 ) -> None:
     before = filled.rows(STAGES)
+    filled.execute(meddler)  # a new trigger is a change of the table, which the switch refuses
     going = begin()
     going.copy()
     going.verify()
-    filled.execute(meddler)
     with pytest.raises(NotAsAsked, match=r"public\.stages did not take what UPDATE asked of it: 1 row is not as the"):
         going.switch()
     assert filled.rows(STAGES) == before

@@ -64,7 +64,7 @@ def require_count(cursor: extensions.cursor, table: sql.Identifier, event: str, 
         return
     found = Difference(table=".".join(table.strings), event=event, rows=(), meddlers=meddlers(cursor, table, event))
     raise NotAsAsked(
-        f"{found.table} took {got} of {asked} rows.",
+        f"{found.table} took {got} of {asked} rows of {event}.",
         keys=frozenset(),
         untouched="The transaction was rolled back.",
         next_step=f"{found.remedy} Then run the same command again.",

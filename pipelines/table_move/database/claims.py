@@ -24,10 +24,15 @@ def assign_owners(attempt: Attempt, owners: Mapping[str, str]) -> None:
     """Keep the owners that a person has named, by source id, in place of those of an earlier call."""
     with attempt.database.writing() as cursor:
         attempt.hold_fence(cursor)
-        cursor.execute(attempt.names.query("copy.clear_assigned"))
-        assigned = attempt.names.query("census.assigned_now")
-        cursor.execute(attempt.names.query("copy.assign", assigned=assigned), assigned_values(owners))
+        assign(cursor, attempt.names, owners)
         cursor.execute("ANALYZE pipelines.assigned_owner")
+
+
+def assign(cursor: extensions.cursor, names: Names, owners: Mapping[str, str]) -> None:
+    """The same in a transaction that is under way."""
+    cursor.execute(names.query("copy.clear_assigned"))
+    assigned = names.query("census.assigned_now")
+    cursor.execute(names.query("copy.assign", assigned=assigned), assigned_values(owners))
 
 
 def has_assigned(cursor: extensions.cursor, names: Names) -> bool:

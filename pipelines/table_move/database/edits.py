@@ -102,7 +102,7 @@ def _write(cursor: extensions.cursor, attempt: Attempt, edits: Sequence[Edit]) -
     with as_application(cursor, names.schema):
         cursor.execute(names.query("application.apply_edits", assignments=assignments))
     differs = sql.SQL(" OR ").join(
-        sql.SQL("e.{2} AND s.{0}::text IS DISTINCT FROM (e.{1}::{3})::text").format(
+        sql.SQL('e.{2} AND s.{0}::text COLLATE "C" IS DISTINCT FROM (e.{1}::{3})::text').format(
             sql.Identifier(name), *pair, sql.SQL(kinds[name].type)
         )
         for pair, name in zip(pairs, columns, strict=True)

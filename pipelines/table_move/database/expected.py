@@ -43,7 +43,7 @@ def rows_as_expected(
 
 def _expected(table: Referencing) -> sql.Composable:
     found = [
-        sql.SQL("coalesce(n.{}, r.{})::text AS {}").format(
+        sql.SQL('coalesce(n.{}, r.{})::text COLLATE "C" AS {}').format(
             sql.Identifier(f"new_{n}"), sql.Identifier(column), sql.Identifier(f"value_{n}")
         )
         for n, column in enumerate(table.columns)
@@ -58,6 +58,6 @@ def _differs(table: Referencing) -> sql.Composable:
     if table.owner is not None:
         pairs.append((table.owner, "owner"))
     return sql.SQL(" OR ").join(
-        sql.SQL("r.{}::text IS DISTINCT FROM e.{}").format(sql.Identifier(column), sql.Identifier(name))
+        sql.SQL('r.{}::text COLLATE "C" IS DISTINCT FROM e.{}').format(sql.Identifier(column), sql.Identifier(name))
         for column, name in pairs
     )

@@ -81,8 +81,8 @@ def delete(hold: Hold, names: Names, keys: Sequence[tuple[str]]) -> int:
 
 
 def update(hold: Hold, names: Names, keys: Sequence[tuple[str]]) -> int:
-    """Target rows that become what is staged for them, by their keys. Returns how many did. Raises NotAsAsked where some
-    are kept or changed."""
+    """Target rows that become what is staged for them, by their keys. Returns how many did. Raises NotAsAsked where
+    some are kept or changed."""
     if not keys:
         return 0
     asked = [key for (key,) in keys]

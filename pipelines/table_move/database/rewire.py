@@ -54,15 +54,16 @@ def carry_out(cursor: extensions.cursor, attempt: Attempt) -> int:
     return changed
 
 
-def rewire(cursor: extensions.cursor, attempt: Attempt) -> int:
+def rewire(cursor: extensions.cursor, attempt: Attempt, *, in_question: sql.Composable | None = None) -> int:
     """Rewire every reference that holds an old value the map knows. Returns how many were changed.
 
     Our own output is never mapped again: what is looked up is the value before this transaction.
+    in_question: which references `r`; None: all.
     """
     names = attempt.names
     cursor.execute(names.query("references.mark"))
     mark = {"mark": cursor.fetchone()[0]}
-    _plan(cursor, attempt, in_question=names.everything)
+    _plan(cursor, attempt, in_question=in_question or names.everything)
     if cursor.rowcount == 0:
         return 0
     cursor.execute("ANALYZE pipelines.reference_change")

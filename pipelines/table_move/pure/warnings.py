@@ -10,6 +10,8 @@ from pipelines.table_move.pure.surroundings import Surroundings, Trigger, Undecl
 from pipelines.table_move.spec import Move
 from pipelines.table_move.status import Counts, ReferenceCounts
 
+_TRIED = "A plan writes nothing, so it cannot tell; `run` tries it on a few rows before it copies anything."
+
 
 def warnings(move: Move, facts: Facts, around: Surroundings) -> tuple[str, ...]:
     """Everything that is not in the way but notices the move, or is changed by it."""
@@ -21,6 +23,7 @@ def warnings(move: Move, facts: Facts, around: Surroundings) -> tuple[str, ...]:
         *_event_triggers(around),
         *_target_triggers(facts, around),
         *_reference_triggers(move, facts, around),
+        *_source_triggers(facts, around),
         *_unique_indexes(facts, around),
         *_row_security(facts),
         *_readers(facts, around),
@@ -48,23 +51,26 @@ def _event_triggers(around: Surroundings) -> Iterator[str]:
     for name, event in around.event_triggers:
         yield (
             f"The event trigger {name} ({event}) fires when the move creates, changes and retires tables: see that it "
-            f"lets this pass, or ALTER EVENT TRIGGER {name} DISABLE for the time of the run."
+            f"lets this pass, or ALTER EVENT TRIGGER {name} DISABLE for the time of the run. {_TRIED}"
         )
 
 
 def _target_triggers(facts: Facts, around: Surroundings) -> Iterator[str]:
     for trigger in around.triggers:
-        if trigger.table_oid != facts.target.oid:
-            continue
-        closes = (
-            "; if it changes what is written, the gate closes"
-            if trigger.timing == "BEFORE" and trigger.per_row and "INSERT" in trigger.events
-            else ""
-        )
-        yield (
-            f"{_named(trigger)} on {facts.target.label} fires for the rows of the move, with the rights of "
-            f"{facts.server.user}, and its effects are the installation's own{closes}: read it before the run."
-        )
+        if trigger.table_oid == facts.target.oid:
+            yield (
+                f"{_named(trigger)} on {facts.target.label} fires for the rows of the move, with the rights of "
+                f"{facts.server.user}, and its effects are the installation's own: read it before the run. {_TRIED}"
+            )
+
+
+def _source_triggers(facts: Facts, around: Surroundings) -> Iterator[str]:
+    for trigger in around.triggers:
+        if trigger.table_oid == facts.source.oid and {"UPDATE", "DELETE"} & set(trigger.events):
+            yield (
+                f"{_named(trigger)} on {facts.source.label} fires when a rollback carries edits and deletions back "
+                "into it: what it does not let pass is listed then."
+            )
 
 
 def _reference_triggers(move: Move, facts: Facts, around: Surroundings) -> Iterator[str]:
@@ -74,7 +80,7 @@ def _reference_triggers(move: Move, facts: Facts, around: Surroundings) -> Itera
             if found is not None and trigger.table_oid == found.oid and _fires_on(trigger, table.columns):
                 yield (
                     f"{_named(trigger)} on {found.label} fires when references change, with the rights of "
-                    f"{facts.server.user}: read it before the run."
+                    f"{facts.server.user}: read it before the run. {_TRIED}"
                 )
 
 
