@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from psycopg2 import Error, extensions
+from psycopg2 import DataError, Error, IntegrityError, extensions
 
 from pipelines.table_move.errors import NotAsAsked
 
@@ -18,6 +18,8 @@ _OTHER = ("08", "25", "26", "28", "3D", "3F", "40", "42", "53", "54001", "55P", 
 def refuses_a_row(problem: Error) -> bool:
     """Whether the database will not take a row, whatever is tried: a constraint, a domain, a trigger, whose SQLSTATE is
     what its author likes."""
+    if isinstance(problem, IntegrityError | DataError):
+        return True
     return bool(problem.pgcode) and not problem.pgcode.startswith(_OTHER)
 
 
