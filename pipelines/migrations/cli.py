@@ -24,6 +24,7 @@ from pipelines.table_move.cli.options import (
     Verbose,
     Yes,
 )
+from pipelines.table_move.cli.streams import never_refuse
 from pipelines.table_move.errors import EXIT_CODES, MoveError, UsageProblem
 
 _CODES = "\n\n".join(f"{code}  {EXIT_CODES[code]}" for code in (0, 2, 3, 5, 6, 7, 70, 130, 143))
@@ -33,6 +34,7 @@ LockTimeout = Annotated[str | None, typer.Option("--lock-timeout", help="Longest
 Folder = Annotated[Path | None, typer.Option("--folder", help="Where the numbered files are. [default: sql]")]
 To = Annotated[int | None, typer.Option("--to", help="The last number that is to be applied afterwards.", metavar="NN")]
 
+never_refuse()
 app = typer.Typer(
     name="migrations",
     cls=Verbs,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipelines.table_move.errors import UsageProblem
@@ -32,8 +33,33 @@ def size(text: object) -> int:
     return int(match[1]) * _SIZE[match[2] or ""]
 
 
-Seconds = Annotated[float, BeforeValidator(duration)]
-Bytes = Annotated[int, BeforeValidator(size)]
+def _between(lowest: str, highest: str, read: Callable[[object], float]) -> AfterValidator:
+    """Neither less nor more; in the words in which an option is written."""
+
+    def check(value: float) -> float:
+        if not read(lowest) <= value <= read(highest):
+            raise ValueError(f"it has to be between {lowest} and {highest}")
+        return value
+
+    return AfterValidator(check)
+
+
+Given = TypeVar("Given", str, Path)
+
+
+def _plain(given: Given) -> Given:
+    """Bytes of the command line that are no UTF-8: no database holds them, and the journal has to."""
+    if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in str(given)):
+        raise ValueError("it has to be text in UTF-8")
+    return given
+
+
+LONGEST = "500h"  # what a server counts in milliseconds, in 31 bits
+Seconds = Annotated[float, BeforeValidator(duration), _between("0s", LONGEST, duration)]
+SomeSeconds = Annotated[float, BeforeValidator(duration), _between("1ms", LONGEST, duration)]  # 0 would be without end
+Bytes = Annotated[int, BeforeValidator(size), _between("1kB", "1GB", size)]
+Text = Annotated[str, AfterValidator(_plain)]
+Place = Annotated[Path, AfterValidator(_plain)]
 
 
 class Manner(BaseSettings):
@@ -67,35 +93,35 @@ class Settings(Manner):
     )
     demo: bool = Field(False, exclude=True)
     url_in_environment: bool = Field(False, exclude=True)  # the next call needs it there as well
-    application_schema: str = Field(
+    application_schema: Text = Field(
         "public", min_length=1, max_length=63, validation_alias=AliasChoices("schema", "PIPELINES_SCHEMA")
     )
-    default_business: str | None = None
-    owners: Path | None = None
+    default_business: Text | None = None
+    owners: Place | None = None
     on_conflict: Literal["stop", "keep-target"] = "stop"
     allow_dangling: bool = False
     accept_loss: bool = False
-    archive: Path | None = None
+    archive: Place | None = None
     drop: bool = False
     until: Literal["copy", "verify"] | None = None
     grace: Seconds = Field("1s", validate_default=True)
-    max_write_pause: Seconds = Field("30s", validate_default=True)
-    batch_bytes: Bytes = Field("4MB", ge=1024, le=1024**3, validate_default=True)
+    max_write_pause: SomeSeconds = Field("30s", validate_default=True)
+    batch_bytes: Bytes = Field("4MB", validate_default=True)
     workers: int = Field(2, ge=1, le=64)
-    lock_timeout: Seconds = Field("500ms", validate_default=True)
-    lock_wait: Seconds = Field("1min", validate_default=True)
-    report_dir: Path = Path("reports")
+    lock_timeout: SomeSeconds = Field("500ms", validate_default=True)
+    lock_wait: SomeSeconds = Field("1min", validate_default=True)
+    report_dir: Place = Path("reports")
     # What single verbs take; no part of a move.
     yes: bool = Field(False, exclude=True)
     dry_run: bool = Field(False, exclude=True)
     suite: Literal[SUBJECTS] | None = Field(None, exclude=True)
-    run: int | None = Field(None, exclude=True)
+    run: int | None = Field(None, ge=1, le=2**63 - 1, exclude=True)
     open: bool = Field(False, exclude=True)
     list_all: bool = Field(False, validation_alias=AliasChoices("list_all", "PIPELINES_LIST"), exclude=True)
     show_content: bool = Field(False, exclude=True)
     accept_loss: bool = Field(False, exclude=True)
     reset: bool = Field(False, exclude=True)
-    rows: int | None = Field(None, ge=0, exclude=True)
+    rows: int | None = Field(None, ge=0, le=100_000_000, exclude=True)
 
     @classmethod
     def read(cls, **given: object) -> Self:

@@ -8,6 +8,7 @@ from pipelines.table_move.cli import demo as demo_verb
 from pipelines.table_move.cli import plan, purge, report, rollback, run, status, verify
 from pipelines.table_move.cli.demonstration import Demo
 from pipelines.table_move.cli.grammar import Verbs
+from pipelines.table_move.cli.streams import never_refuse
 from pipelines.table_move.errors import EXIT_CODES
 from pipelines.table_move.spec import Move
 
@@ -17,6 +18,7 @@ def make_app(move: Move, demo: Demo | None = None) -> typer.Typer:
 
     demo: the demonstration; without one there is no verb `demo`, and every verb needs a database URL.
     """
+    never_refuse()
     codes = "\n\n".join(f"{code}  {meaning}" for code, meaning in EXIT_CODES.items())
     app = typer.Typer(
         name=move.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from psycopg2 import Error, extensions, sql
@@ -17,7 +19,7 @@ def write_archive(
     cursor: extensions.cursor, names: Names, description: Description, *, run_id: int, folder: Path
 ) -> Manifest:
     """The rows in the order of their keys, and the manifest. Undo: `archive_files.discard`."""
-    with archive_files.rows_writer(folder) as (plain, packed):
+    with _written(folder), archive_files.rows_writer(folder) as (plain, packed):
         cursor.copy_expert(_copy_out(names, description), plain)
     manifest = Manifest(
         move=names.key,
@@ -30,8 +32,22 @@ def write_archive(
         plain_bytes=plain.bytes,
         plain_sha256=plain.sha256,
     )
-    archive_files.write_manifest(folder, manifest)
+    with _written(folder):
+        archive_files.write_manifest(folder, manifest)
     return manifest
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """Raises ArchiveUnusable where the disk is full, or refuses."""
+    try:
+        yield
+    except OSError as problem:
+        raise ArchiveUnusable(
+            f"The archive could not be written to {folder}: {problem.strerror}.",
+            untouched="The retired table is kept.",
+            next_step="Make room, or name another folder with --archive, then run the same command again.",
+        ) from problem
 
 
 def prove_archive(

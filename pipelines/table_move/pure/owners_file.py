@@ -14,6 +14,8 @@ def parse_owners(text: str, *, owner_column: str) -> dict[str, str]:
     lines = csv.reader(StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     header = ["source_id", owner_column]
     found: dict[str, str] = {}
+    if "\0" in text:
+        raise _unreadable(f"line {text[: text.index(chr(0))].count(chr(10)) + 1} has a NUL character")
     try:
         if next(lines, None) != header:
             raise _unreadable(f"its first line has to be {','.join(header)}")
