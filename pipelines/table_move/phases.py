@@ -179,6 +179,13 @@ class Phases:
         names = self.attempt.names
         row = journal.load(cursor, names.key)
         located = locate(cursor, names.move, names.schema, row)
+        if located.facts.foreign_keys:
+            new = ", ".join(f"{key.name} of {key.schema}.{key.table}" for key in located.facts.foreign_keys)
+            raise Blocked(
+                f"Foreign keys to {located.facts.source.label} have come since the others left for the switch: {new}.",
+                untouched="The switch was rolled back.",
+                next_step="Run the same command again: they leave with the others.",
+            )
         around = look_around(cursor, located, fresh=False)
         if found := obstacles(cursor, located, around, row, has_journal=True):
             raise Blocked(

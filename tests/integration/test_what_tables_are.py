@@ -291,3 +291,21 @@ def test_our_own_changes_are_none(filled: Application, begin) -> None:
 def is_unchanged(going: Phases) -> None:
     with going.attempt.database.reading() as cursor:
         require_unchanged(cursor, going.attempt)
+
+
+def test_a_foreign_key_to_the_old_table_that_comes_after_the_first_look_leaves_with_the_next_run(
+    filled: Application, begin
+) -> None:
+    going = begin(default_business="Business 1")
+    going.copy()
+    going.verify()
+    filled.execute(
+        "ALTER TABLE stages ADD CONSTRAINT late FOREIGN KEY (stage_selection_template_id) REFERENCES prompt_templates"
+    )
+    with pytest.raises(Blocked, match=r"late of public\.stages"):
+        going.switch()
+    again = begin(default_business="Business 1")
+    again.copy()
+    again.verify()
+    again.switch()
+    assert filled.value("SELECT count(*) FROM pipelines.foreign_key WHERE constraint_name = 'late'") == 1
