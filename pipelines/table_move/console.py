@@ -127,7 +127,9 @@ class Console:
             self._errors.line(f"    → {blocker.remedy}")
         if failed:
             self._failed(failed)
-        for rest in filter(None, (problem.untouched, problem.next_step)):
+        for rest in filter(
+            None, (problem.untouched, *problem.next_step.split("\n"))
+        ):  # a command has a line of its own
             self._errors.line(rest)
 
     def trace(self, lines: Sequence[str]) -> None:

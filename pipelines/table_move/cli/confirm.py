@@ -30,5 +30,5 @@ def confirm(call: Call, question: str, *, destroys: bool = False) -> None:
     rows = look_patiently(call.database, lambda: look(call.database, call.move))["source_rows"]
     where = look_where(call.database, call.move)
     table = f"{call.database.schema}.{call.move.source.table} on {where.server.label}"
-    if not call.console.ask(f"{where.world.sentence}\n{question.format(rows=f'{rows:,} rows', table=table)}"):
+    if not call.console.ask(f"{where.world.sentence} {question.format(rows=f'{rows:,} rows', table=table)}"):
         raise UsageProblem("Not confirmed.", untouched="Nothing was written.", next_step="--yes skips the question.")

@@ -38,7 +38,7 @@ def no_owner(*, count: int, examples: list[str], candidates: list[str], command:
         code="no_owner",
         message=f"{count} rows are referred to by nobody and there is no default owner, for example: {shown}.",
         remedy=f"Decide whose they are. One owner for all of them, in place of OWNER its id or name "
-        f"({', '.join(candidates)}, …): {command}\nOr an owner for each, in a CSV file: {by_file}",
+        f"({', '.join(candidates)}, …): {command} Or an owner for each, in a CSV file: {by_file}",
     )
 
 
