@@ -46,6 +46,8 @@ $(VENV)/.installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	$(BIN)/python -m compileall -q $(VENV)/lib >/dev/null 2>&1 || true
+	@# From any directory, `python -m pipelines.templates` is this checkout's.
+	$(BIN)/python -c "import sysconfig; open(sysconfig.get_path('purelib') + '/table_move.pth', 'w').write('$(CURDIR)\n')"
 	touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed

@@ -9,8 +9,9 @@ import nbclient
 import nbformat
 import pytest
 
+from tests.acceptance.test_migrations import ONE_VERSION
 from tests.application import Application
-from tests.command import ROOT, run
+from tests.command import ROOT, call, run
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -55,3 +56,29 @@ def test_a_finished_run_is_reviewed(
     assert int(rows) == demonstration.value("SELECT count(*) FROM pipelines.id_map")
     assert (undecided, states) == ("0", "{'done'}")
     assert int(changed) == demonstration.value("SELECT count(*) FROM pipelines.reference_change")
+
+
+def other_verb(application: Application, folder: Path, verb: str) -> None:
+    more = ("--archive", str(folder / "archive")) if verb == "purge" else ()
+    answer = call(verb, "--yes", "--report-dir", str(folder), *more, DATABASE_URL=application.url)
+    assert answer.code == 0, answer.err
+
+
+@ONE_VERSION
+def test_both_run_in_every_state_of_the_move(
+    demonstration: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", demonstration.url)
+    default = ("--default-business", "Acme Robotics")
+    steps = {
+        "not begun": (lambda: None, 600, 0),
+        "copied": (lambda: run(demonstration.url, tmp_path, "--until", "copy", *default), 600, 1),
+        "done": (lambda: run(demonstration.url, tmp_path, *default), 600, 2),
+        "rolled back": (lambda: other_verb(demonstration, tmp_path, "rollback"), 600, 3),
+        "done again": (lambda: run(demonstration.url, tmp_path, *default), 600, 4),
+        "purged": (lambda: other_verb(demonstration, tmp_path, "purge"), 0, 5),
+    }
+    for state, (step, rows, attempts) in steps.items():
+        step()
+        assert executed("profile_source", "types['rows'].sum()") == [str(rows)], state
+        assert executed("review_run", "len(runs)") == [str(attempts)], state
