@@ -138,7 +138,7 @@ def test_whatever_stdout_can_write_every_verb_answers(small: Application, encodi
     )
     for arguments, code in (
         (("--help",), 0),
-        (("plan",), 0),
+        (("plan",), 4),
         (("run", "--json", "--grace", "0s"), 4),
         (("status",), 0),
     ):
