@@ -139,7 +139,7 @@ class World:
 
     def migrations(self, verb: str, to: int) -> None:
         more = ["--default-business", "Business 1"] if verb == "up" else []
-        self._verb(verb, "--to", str(to), *more, module="pipelines.migrations")
+        self._verb(verb, "--to", str(max(to, 1) if verb == "up" else to), *more, module="pipelines.migrations")
 
     # What the application does.
 
