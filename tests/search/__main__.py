@@ -26,17 +26,23 @@ def main(minutes: float, parts: list[str]) -> int:
     counts: Counter[str] = Counter()
     found: dict[str, str] = {}
     on_servers = [part for part in parts if part != "mutants"]
-    for major in servers.CHOSEN if on_servers else ():
-        seconds = {part: share * SHARES[part] / len(servers.CHOSEN) for part in on_servers}
-        counts += _on_a_server(major, seconds, number, found)
-    if "mutants" in parts:
-        counts += mutants.hunt(time.monotonic() + share * SHARES["mutants"], number)
+    seconds = {part: share * SHARES[part] / len(servers.CHOSEN) for part in on_servers}
+    try:
+        for major in servers.CHOSEN if on_servers else ():
+            _on_a_server(major, seconds, number, found, counts)
+        if "mutants" in parts:
+            mutants.hunt(time.monotonic() + share * SHARES["mutants"], number, counts)
+    except KeyboardInterrupt:
+        print("stopped")
     _tell(counts, found)
     return int(bool(set(found) - set(KNOWN)))
 
 
-def _on_a_server(major: int, seconds: dict[str, float], number: int, found: dict[str, str]) -> Counter[str]:
+def _on_a_server(
+    major: int, seconds: dict[str, float], number: int, found: dict[str, str], counts: Counter[str]
+) -> None:
     with servers.started(major) as server, laboratory(server.get_uri()) as made:
+        made.counts = counts
         for part, time_for_it in seconds.items():
             hunt = Hunt(
                 made,
@@ -45,7 +51,6 @@ def _on_a_server(major: int, seconds: dict[str, float], number: int, found: dict
                 found,
             )
             _look(hunt, part, number)
-        return made.counts
 
 
 def _look(hunt: Hunt, part: str, number: int) -> None:

@@ -151,7 +151,7 @@ def installations(parameters: Sequence[tuple[str, str]]) -> st.SearchStrategy[In
         features = draw(st.lists(st.sampled_from(FEATURES), max_size=3, unique=True))
         settings = draw(st.lists(st.sampled_from(parameters), max_size=2, unique_by=lambda one: one[0]))
         more = draw(st.sampled_from([(), (), (), ("--on-conflict", "keep-target"), ("--allow-dangling",), ("--workers", "1"),
-                                     ("--batch-bytes", "64")]))  # fmt: skip
+                                     ("--batch-bytes", "1kB")]))  # fmt: skip
         return Installation(
             generation, tuple(rows), tuple(stages), tuple(there), tuple(features), tuple(settings),
             draw(st.booleans()), ("--default-business", "Business 1", *more),

@@ -192,12 +192,11 @@ def of_suite(path: str, text: str) -> Iterator[Mutant]:
 # The runner.
 
 
-def hunt(ends: float, number: int, *, areas: tuple[str, ...] = ("pure", "sql", "suite")) -> Counter[str]:
+def hunt(ends: float, number: int, counts: Counter[str], *, areas: tuple[str, ...] = ("pure", "sql", "suite")) -> None:
     """Try as many as there is time for, in an order of chance. Survivors are printed."""
     mutants = [one for one in all_mutants() if one.area in areas]
     print("mutants there are:", dict(Counter(one.area for one in mutants)), flush=True)
     random.Random(number).shuffle(mutants)
-    counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="table-move-mutants-") as folder:
         tree = _copy(Path(folder) / "tree")
         for mutant in mutants:
@@ -207,7 +206,6 @@ def hunt(ends: float, number: int, *, areas: tuple[str, ...] = ("pure", "sql", "
             counts[f"mutants of {mutant.area}: {verdict}"] += 1
             if verdict != "killed":
                 print(f"{verdict.upper()} {mutant.path}:{mutant.line}  {mutant.change}", flush=True)
-    return counts
 
 
 def _copy(tree: Path) -> Path:

@@ -201,7 +201,7 @@ class _Trial:
     def _call(self, verb: str, *more: str) -> Answer:
         arguments = [*self._installation.arguments, "--json"] if verb in ("plan", "run") else ["--json"]
         if verb == "plan":
-            arguments = [one for one in arguments if one not in ("--workers", "--batch-bytes", "1", "64")]
+            arguments = [one for one in arguments if one not in ("--workers", "--batch-bytes", "1", "1kB")]
         if verb != "plan":
             arguments += ["--report-dir", str(self._reports), "--lock-wait", "2s"]
         if verb == "run":
