@@ -66,12 +66,6 @@ class Measured:
         return len(data)
 
 
-def folder_name(move: str, run_id: int) -> str:
-    """The folder of an archive in the folder that a person names. A schema may be called ../../etc."""
-    plain = "".join(char if char.isalnum() or char in "_-" else "-" for char in move)
-    return f"{plain}-run-{run_id}"
-
-
 def make_folder(parent: Path, name: str) -> Path:
     """A new folder of our own. Raises ArchiveUnusable where there is one of that name, or none can be made."""
     try:

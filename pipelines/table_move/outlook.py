@@ -123,7 +123,7 @@ def _checked_archive(retired: Retired, attempt: Attempt) -> Path:
             next_step=f"It was written to {retired.folder}. Give the folder where it is now: "
             f"{_calls(attempt).line('rollback', '--archive', retired.folder)}",
         )
-    place = archive_files.find(given, archive_files.folder_name(attempt.names.key, retired.manifest.run_id))
+    place = archive_files.find(given, Path(retired.folder).name)
     archive_files.check(place, retired.manifest)
     return place
 

@@ -12,7 +12,7 @@ from typing import Any
 from psycopg2 import extensions
 
 from pipelines.table_move.code_version import code_version
-from pipelines.table_move.database import census, journal, run_journal, to_decide
+from pipelines.table_move.database import census, journal, place, run_journal, to_decide
 from pipelines.table_move.database.catalog import Located
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.world import read_server, read_world
@@ -59,6 +59,7 @@ def summarise(
     return {
         "move": names.key,
         "database": database.label,
+        "database_id": place.database_id(cursor),
         **where.as_dict(),
         "source_table": names.move.source.table,
         "target_table": names.move.target.table,

@@ -165,7 +165,7 @@ def test_nor_by_a_suite_that_cannot_be_asked(planted: Application, tmp_path: Pat
     assert answer.code == 4, answer.err
     assert "SQLSTATE 22P02 (invalid text representation)" in answer.err
     assert leaks(planted, answer, reports) == []
-    assert "frequent" in (reports / "templates-run-1" / "report.html").read_text(encoding="utf-8")
+    assert "frequent" in next(reports.glob("*-templates-run-1/report.html")).read_text(encoding="utf-8")
 
 
 def test_what_an_earlier_version_noted_is_not_shown(planted: Application, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "pipelines"
 MOVES = ("pipelines.templates", "pipelines.default_templates")
 LAYERS = (
     ("spec", "errors", "status", "signals"),
-    ("records", "settings", "pure", "archive_files"),
+    ("records", "settings", "pure", "archive_files", "own_folder"),
     ("code_version",),
     ("database",),
     ("next_calls",),

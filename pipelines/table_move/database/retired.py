@@ -26,9 +26,12 @@ from pipelines.table_move.database.locking import (
     persist,
 )
 from pipelines.table_move.database.names import Names
+from pipelines.table_move.database.place import database_id
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.database.rewire import rewire
+from pipelines.table_move.database.world import read_server
 from pipelines.table_move.errors import Blocked, Blocker
+from pipelines.table_move.own_folder import folder_name
 from pipelines.table_move.pure.description import Description
 from pipelines.table_move.pure.surroundings import Surroundings
 from pipelines.table_move.status import Milestone
@@ -91,7 +94,7 @@ def _purge_once(attempt: Attempt) -> Purged:
             _require_describable(cursor, attempt)
             description = describe(cursor, oid, names.move.source.table)
             parent = attempt.settings.archive or DEFAULT_FOLDER
-            folder = archive_files.make_folder(parent, archive_files.folder_name(names.key, attempt.run_id))
+            folder = archive_files.make_folder(parent, _folder_name(cursor, attempt))
             manifest = write_archive(cursor, names, description, run_id=attempt.run_id, folder=folder)
             prove_archive(cursor, names, description, manifest, folder)
             lock_at_once(cursor, names.query("purge.lock_for_drop"), seconds=attempt.settings.lock_wait)
@@ -109,6 +112,11 @@ def _purge_once(attempt: Attempt) -> Purged:
             archive_files.discard(folder)
         raise
     return Purged(folder=folder, manifest=manifest, rewired=rewired)
+
+
+def _folder_name(cursor: extensions.cursor, attempt: Attempt) -> str:
+    database = read_server(cursor).database
+    return folder_name(database, database_id(cursor), f"{attempt.names.key}-run-{attempt.run_id}")
 
 
 def _require_describable(cursor: extensions.cursor, attempt: Attempt) -> None:

@@ -6,9 +6,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
-import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pipelines.table_move.errors import ReportNotWritten
+from pipelines.table_move.own_folder import folder_name, own_folder
 from pipelines.table_move.pure.shown import shown
 from pipelines.table_move.pure.world import SWITCHED, Server
 from pipelines.table_move.quality import charts, decisions
@@ -63,29 +61,25 @@ class Facts:
 def write_report(facts: Facts, folder: Path) -> Path:
     """Write the page, `summary.json` and the CSV files into a folder of their own. Returns the page. Raises
     ReportNotWritten."""
-    run_id = facts.summary.get("run_id")
-    again = "verify" if run_id is None else "report"
-    name = re.sub(r"[^\w-]", "-", str(facts.summary["move"]))  # a schema may be called ../../etc
-    place = folder / f"{name}-{'verify' if run_id is None else f'run-{run_id}'}"
+    summary, run_id = facts.summary, facts.summary.get("run_id")
+    server = summary.get("server") or {}
+    what = f"{summary['move']}-{'verify' if run_id is None else f'run-{run_id}'}"
+    place = folder / folder_name(server.get("database", "database"), summary.get("database_id", "unknown"), what)
     page = place / "report.html"
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        for old in place.glob("*.csv"):
-            old.unlink()  # of an earlier report in this folder
-        _write(page, render(facts))
-        document = {
-            **facts.summary,
-            "report": str(page),
-            "checks": [check.__dict__ for check in facts.checks],
-        }
-        for kind in decisions.found(facts.summary, facts.checks):
-            _write(place / kind.file, as_csv(kind.columns, kind.rows))
-        _write(place / "summary.json", json.dumps(document, indent=2, default=str) + "\n")
+        with own_folder(place) as own:
+            own.clear("*.csv")
+            own.write(page.name, render(facts))
+            for kind in decisions.found(summary, facts.checks):
+                own.write(kind.file, as_csv(kind.columns, kind.rows))
+            document = {**summary, "report": str(page), "checks": [check.__dict__ for check in facts.checks]}
+            own.write("summary.json", json.dumps(document, indent=2, default=str) + "\n")
     except OSError as problem:
+        again = "verify" if run_id is None else "report"
         raise ReportNotWritten(
             f"The report could not be written to {place}: {problem.strerror}.",
             untouched="What the run committed stays.",
-            next_step=f"Make room, or name another folder with --report-dir, then: {_next(facts.summary, again)}",
+            next_step=f"Make room, or name another folder with --report-dir, then: {_next(summary, again)}",
         ) from problem
     return page
 
@@ -253,15 +247,3 @@ def _owners(rows: Sequence[Mapping[str, Any]], references: Mapping[str, Mapping[
         {**line, "width": round(100 * line["rows"] / most, 2), "references": references.get(key, {})}
         for key, line in sorted(found.items(), key=lambda item: (-item[1]["rows"], item[1]["owner"]))
     ]
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, and readable by nobody else: names of customers stand in it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
