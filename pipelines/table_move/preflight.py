@@ -152,14 +152,14 @@ def _look(cursor: extensions.cursor, move: Move, schema: str, *, drop: bool) -> 
 def _resumed(cursor: extensions.cursor, plan: Plan, settings: Settings) -> Plan:
     """What the map says of a move that has begun."""
     names = plan.located.names
-    counts = census.counts(cursor, names)
+    counts, references = census.counts(cursor, names), census.reference_counts(cursor, names)
     is_to_come = plan.row.milestone is Milestone.COPYING
     return replace(
         plan,
         counts=counts,
-        references=census.reference_counts(cursor, names),
+        references=references,
         late_references=late_references(cursor, names),
-        closing=_closing(counts, ReferenceCounts(), settings) if is_to_come else (),
+        closing=_closing(counts, references, settings) if is_to_come else (),
     )
 
 

@@ -115,7 +115,7 @@ def decided_otherwise(
     found = {}
     for part, otherwise in conditions.items():
         asked = names.query("census.decided_otherwise", decided=names.query("census.decided"), otherwise=otherwise)
-        cursor.execute(asked, {"default_owner": question.default_owner})
+        cursor.execute(asked, question.values)
         if rows := cursor.fetchall():
             found[part] = Decided(rows=rows[0][0], examples=tuple((key, owner) for _, key, owner in rows))
     return found
