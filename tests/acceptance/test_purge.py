@@ -336,7 +336,7 @@ def test_an_application_in_another_schema_goes_and_comes_back_too(application: A
     application.execute("UPDATE templates SET system_prompt = 'kept'")
     refused = verb(application, tmp_path, "rollback", "--archive", str(tmp_path / "archive"), *more)
     assert refused.code == 3
-    command = shlex.split(refused.err[refused.err.index("python -m") :].splitlines()[0])
+    command = shlex.split(refused.err[refused.err.rindex("python -m") :].splitlines()[0])
     answer = call(*command[3:], "--report-dir", str(tmp_path), DATABASE_URL=application.url)
     assert answer.code == 0, answer.err
     assert application.value("SELECT count(*) FROM templates WHERE business_id = %s", (business_id,)) == 2

@@ -360,6 +360,8 @@ def test_each_expectation_that_matters_later_fails_then(
     copy(going.attempt)
     application.execute("UPDATE templates SET content = 'edited'")
     application.stage(9, shared[0], "nowhere")
+    old_id = application.value("SELECT min(template_id) FROM prompt_templates")
+    application.stage(10, application.business(70), old_id)  # of a business that had none of it
     application.execute(
         "INSERT INTO pipelines.reference_change (move, table_name, row_key, column_name, old_value, new_value, run_id)"
         " SELECT 'templates', 'stages', stage_id, 'data_extraction_template_id', 'x', 'y', 1 FROM stages"
