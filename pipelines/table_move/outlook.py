@@ -156,7 +156,7 @@ def _blockers(cursor: extensions.cursor, located: Located, row: MoveRow) -> Iter
 
 def _cannot_hold(cursor: extensions.cursor, back: BackNames) -> Iterator[Blocker]:
     cursor.execute(back.query("rollback.cannot_hold"))
-    yield from cannot_hold(cursor.fetchall())
+    yield from cannot_hold(cursor.fetchall(), schema=back.names.schema)
 
 
 def require_accepted(found: tuple[Loss, ...], attempt: Attempt, *, untouched: str) -> None:

@@ -69,7 +69,9 @@ WHERE c.value IS NOT NULL AND {c_in_question}
 -- questions after a move: are there rows enough in the target, is the old table gone, are the references still filled.
 SELECT coalesce(owner, '(all)') AS owner, coalesce(sum(source_rows), 0) AS source_rows, coalesce(sum(fan_out_copies), 0) AS fan_out_copies,
        coalesce(sum(inserted), 0) AS inserted, coalesce(sum(already_present), 0) AS already_present, coalesce(sum(adopted), 0) AS adopted,
-       coalesce(sum(conflicts), 0) AS conflicts, coalesce(sum(rejected), 0) AS rejected,
+       -- Each of these is in the line of its owner; the line of the whole would count it twice.
+       CASE WHEN owner IS NULL THEN 0 ELSE coalesce(sum(conflicts), 0) END AS conflicts,
+       CASE WHEN owner IS NULL THEN 0 ELSE coalesce(sum(rejected), 0) END AS rejected,
        coalesce(sum(source_rows + fan_out_copies), 0) AS began,
        coalesce(sum(inserted + already_present + adopted + conflicts + rejected), 0) AS ended,
        {settled} OR owner IS NOT NULL OR (SELECT count(*) FROM {target})

@@ -385,7 +385,7 @@ def test_after_05_it_says_to_take_05_down_first_and_that_works(moved, tmp_path: 
 
     assert (refused.code, {b["code"] for b in refused.json["blockers"]}) == (3, {"column_cannot_hold"}), refused.err
     command = re.search(r"python -m pipelines\.migrations (down --to 04)", refused.err)[1]
-    down = call(*command.split(), **migrations)
+    down = call(*command.split(), "--yes", **migrations)
     assert down.code == 0, down.err
     answer = verb(app, tmp_path, "rollback")
     assert answer.code == 0, answer.err

@@ -102,6 +102,11 @@ def test_hostile_text_is_shown_and_does_nothing() -> None:
 def test_a_balance_that_does_not_hold_is_said_so() -> None:
     assert "The balance holds." in render(facts())
     assert "The balance does not hold." in render(facts(inserted=8))
+    under_way = render(facts(inserted=8, world="old_in_charge", state="stopped"))
+    assert "The old table is in charge: 1 rows are not copied yet." in under_way
+    assert "The balance does not hold." not in under_way
+    failed = facts(inserted=8, world="old_in_charge", gate=asdict(GateCounts(passed=4, failed_critical=1)))
+    assert "The balance does not hold." in render(failed)
 
 
 def test_a_run_that_was_told_to_stop_is_not_called_a_failure() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 
 from pipelines.table_move.errors import Blocker
@@ -69,11 +70,13 @@ def other_table(table: str, *, what: str) -> Blocker:
     )
 
 
-def cannot_hold(columns: Iterable[tuple[str, str]]) -> Iterator[Blocker]:
+def cannot_hold(columns: Iterable[tuple[str, str]], *, schema: str) -> Iterator[Blocker]:
     """Columns that have been given a type since which cannot hold what they held."""
+    command = ["python", "-m", "pipelines.migrations", "down", "--to", "04"]
+    in_schema = [] if schema == "public" else ["--schema", schema]
     for table, column in columns:
         yield Blocker(
             code="column_cannot_hold",
             message=f"{table}.{column} is uuid now and cannot hold the old ids, as it did before the move.",
-            remedy="Take 05 down first: python -m pipelines.migrations down --to 04",
+            remedy=f"Take 05 down first: {shlex.join([*command, *in_schema])} (--yes where there is no terminal)",
         )

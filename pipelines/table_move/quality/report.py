@@ -17,7 +17,7 @@ from markupsafe import Markup
 from pipelines.table_move.errors import ReportNotWritten
 from pipelines.table_move.own_folder import folder_name, own_folder
 from pipelines.table_move.pure.shown import shown
-from pipelines.table_move.pure.world import SWITCHED, Server
+from pipelines.table_move.pure.world import SWITCHED, Server, Stands
 from pipelines.table_move.quality import charts, decisions
 from pipelines.table_move.quality.decisions import Contents
 from pipelines.table_move.quality.spreadsheet import as_csv
@@ -230,7 +230,18 @@ def _balance(summary: Mapping[str, Any]) -> dict[str, Any]:
         width = 100.0 * summary[end] / right if right else 0.0
         bars.append({"name": end.replace("_", " "), "rows": summary[end], "x": round(x, 3), "width": round(width, 3)})
         x += width
-    return {"left": left, "right": right, "holds": left == right, "bars": bars}
+    tone, verdict = _balance_verdict(summary, left - right)
+    return {"left": left, "right": right, "tone": tone, "verdict": verdict, "bars": bars}
+
+
+def _balance_verdict(summary: Mapping[str, Any], missing: int) -> tuple[str, str]:
+    """While the old table is in charge rows come and go: what is not settled yet is no fault."""
+    if missing == 0:
+        return "good", "The balance holds."
+    if summary.get("world") == Stands.OLD_IN_CHARGE and not summary["gate"]["failed_critical"]:
+        more = f"{missing:,} rows are not copied yet" if missing > 0 else f"{-missing:,} rows left the old table since"
+        return "busy", f"The old table is in charge: {more}."
+    return "bad", "The balance does not hold."
 
 
 def _owners(rows: Sequence[Mapping[str, Any]], references: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
