@@ -169,8 +169,7 @@ def test_nor_by_a_suite_that_cannot_be_asked(planted: Application, tmp_path: Pat
 
 
 def test_what_an_earlier_version_noted_is_not_shown(planted: Application, tmp_path: Path) -> None:
-    planted.execute(OLD_IDS_ONLY)
-    call("run", "--report-dir", str(tmp_path / "first"), DATABASE_URL=planted.url)
+    call("run", "--until", "verify", "--report-dir", str(tmp_path / "first"), DATABASE_URL=planted.url)
     planted.execute(
         "UPDATE pipelines.run SET code_version = '0.1.0+abc', error = 'Failing row contains (CANARY)',"
         ' summary = summary || \'{"error": "CANARY"}\';'

@@ -33,7 +33,7 @@ POINTS = [
     (going_back, "end_freeze", "after", "copying"),
     (way_back.foreign_keys, "_validate", "before", "copying"),
     (way_back.foreign_keys, "_add", "before", "copying"),
-    (removal, "_delete", "after", "copying"),
+    (removal, "delete", "after", "copying"),
     (WayBack, "remove", "after", "rolled_back"),
 ]
 

@@ -51,6 +51,8 @@ def parse_url(url: str) -> dict[str, str]:
     _require_whole_secrets(plain.partition("://")[2])
     try:
         return {**BOUNDS, **extensions.parse_dsn(plain)}
+    except UnicodeDecodeError:
+        raise _unreadable("The database URL cannot be read: a %XX in it is no UTF-8.", ENCODE) from None
     except psycopg2.Error:
         raise _unreadable(f"The database URL cannot be read{_reason(plain)}.", ENCODE) from None
 
