@@ -121,4 +121,4 @@ def test_a_newcomer_runs_the_demonstration_twice_without_any_database(tmp_path: 
     assert (second.code, second.json["database"], second.json["rows_written"]) == (0, "demo", 0)
     assert "Nothing is left to do" in second.err
     assert call("demo", "--reset", "--rows", "50", cwd=tmp_path).code == 0
-    assert call("status", "--json", cwd=tmp_path).json["source_rows"] == 50
+    assert call("status", "--json", "--demo", cwd=tmp_path).json["source_rows"] == 50
