@@ -1,16 +1,26 @@
 -- name: choose
 -- A handful of source rows that differ in what may be refused: the longest and the shortest, the longest id and the oddest,
--- ids that are kept and ids that are made, rows that are referred to by each column, and one that two owners refer to.
-(SELECT s.{source_key}::text COLLATE "C" AS source_id FROM {source} s ORDER BY {source_bytes} DESC, 1 LIMIT 1)
-UNION (SELECT s.{source_key}::text COLLATE "C" FROM {source} s ORDER BY {source_bytes}, 1 LIMIT 1)
-UNION (SELECT s.{source_key}::text COLLATE "C" FROM {source} s ORDER BY octet_length(s.{source_key}::text) DESC, 1 LIMIT 1)
-UNION (SELECT s.{source_key}::text COLLATE "C" FROM {source} s WHERE s.{source_key}::text COLLATE "C" ~ '[^a-zA-Z0-9_-]' ORDER BY 1 LIMIT 1)
-UNION (SELECT s.{source_key}::text COLLATE "C" FROM {source} s WHERE {is_canonical} ORDER BY 1 LIMIT 2)
-UNION (SELECT s.{source_key}::text COLLATE "C" FROM {source} s WHERE NOT ({is_canonical}) ORDER BY 1 LIMIT 2)
-UNION (SELECT min(r.value) FROM ({references}) r JOIN {source} s ON s.{source_key}::text COLLATE "C" = r.value
-       WHERE r.owner_id IS NOT NULL GROUP BY r.table_name, r.column_name)
-UNION (SELECT r.value FROM ({references}) r JOIN {source} s ON s.{source_key}::text COLLATE "C" = r.value
-       GROUP BY r.value HAVING count(DISTINCT r.owner_id) > 1 ORDER BY r.value LIMIT 1);
+-- ids that are kept and ids that are made, rows that are referred to by each column, and one that two owners refer to. The
+-- longest is always among them, the others as far as they are small together.
+WITH source AS MATERIALIZED (
+    SELECT s.{source_key}::text COLLATE "C" AS source_id, {source_bytes} AS bytes, {is_canonical} AS keeps_id FROM {source} s
+), reference AS MATERIALIZED (
+    SELECT r.table_name, r.column_name, r.owner_id, r.value FROM ({references}) r JOIN source s ON s.source_id = r.value
+), chosen (source_id) AS (
+    (SELECT source_id FROM source ORDER BY bytes DESC, 1 LIMIT 1)
+    UNION (SELECT source_id FROM source ORDER BY bytes, 1 LIMIT 1)
+    UNION (SELECT source_id FROM source ORDER BY octet_length(source_id) DESC, 1 LIMIT 1)
+    UNION (SELECT source_id FROM source WHERE source_id ~ '[^a-zA-Z0-9_-]' ORDER BY 1 LIMIT 1)
+    UNION (SELECT source_id FROM source WHERE keeps_id ORDER BY 1 LIMIT 2)
+    UNION (SELECT source_id FROM source WHERE NOT keeps_id ORDER BY 1 LIMIT 2)
+    UNION (SELECT min(value) FROM reference WHERE owner_id IS NOT NULL GROUP BY table_name, column_name)
+    UNION (SELECT value FROM reference GROUP BY value HAVING count(DISTINCT owner_id) > 1 ORDER BY value LIMIT 1)
+)
+SELECT sized.source_id FROM (
+    SELECT s.source_id, row_number() OVER (ORDER BY s.bytes DESC, s.source_id) AS place,
+           sum(s.bytes) OVER (ORDER BY s.bytes, s.source_id) AS together
+    FROM source s JOIN chosen c ON c.source_id = s.source_id
+) sized WHERE sized.place = 1 OR sized.together <= %(bytes)s;
 
 -- name: assigned
 -- The owners that a person has named for them in an earlier call.

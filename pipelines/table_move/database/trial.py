@@ -88,7 +88,7 @@ class _Trial:
     def _choose(self, assigned: Mapping[str, str] | None) -> tuple[MappedRows, MappedRows]:
         """The chosen rows, mapped: those that are new, and those that stand in the target already."""
         cursor, names = self.cursor, self.attempt.names
-        cursor.execute(names.query("trial.choose"))
+        cursor.execute(names.query("trial.choose"), {"bytes": self.attempt.settings.batch_bytes})
         chosen = [key for (key,) in cursor]
         self._assign(chosen, assigned)
         cursor.execute(names.query("trial.touch"), {"source_ids": chosen})
