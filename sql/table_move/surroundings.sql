@@ -96,8 +96,14 @@ JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamesp
 WHERE p.database = current_database() AND l.relation = ANY (%(oids)s::oid[]) ORDER BY 1, 2;
 
 -- name: search_path
--- The search_path as it is pinned, and as the role, the database and the connection would have it.
-SELECT setting, reset_val FROM pg_settings WHERE name = 'search_path';
+-- The search_path as it is pinned, and as the role and the database would have it for whoever logs in like us.
+SELECT p.setting, coalesce((
+    SELECT substring(e.entry FROM 13) FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS e (entry)
+    WHERE e.entry LIKE 'search_path=%%'
+      AND s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
+      AND s.setrole IN (0, (SELECT r.oid FROM pg_roles r WHERE r.rolname = session_user))
+    ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC LIMIT 1), p.boot_val)
+FROM pg_settings p WHERE p.name = 'search_path';
 
 -- name: resolve
 -- What a bare name means. Runs under a path that is not ours, so everything in it is qualified, and it has no operator.

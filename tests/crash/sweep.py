@@ -16,6 +16,8 @@ from tests.crash.faults import Fault
 from tests.crash.final_state import ROWS, differences, final_state, residue
 from tests.crash.nursery import Child, Ended, Nursery
 
+ATTEMPT = "INSERT INTO pipelines.run ("
+
 Step = tuple[str, ...] | Callable[[Application], None]
 
 RUN = (
@@ -24,7 +26,8 @@ RUN = (
 )  # fmt: skip
 
 
-ROLLBACK = ("rollback", "--json", "--yes", "--lock-wait", "5s")
+# Every trial has a copy of a database, in which nobody can tell the application's own rows from those made since.
+ROLLBACK = ("rollback", "--json", "--yes", "--accept-loss", "--lock-wait", "5s")
 PURGE = ("purge", "--json", "--yes", "--lock-wait", "5s", "--archive", "{folder}")
 
 # What the application sees of its own tables.
@@ -89,8 +92,9 @@ class Sweep:
         return self.undisturbed[1]
 
     def point(self, *labels: str) -> int:
-        """The number of the first point that these are in, one after the other."""
-        number = 0
+        """The number of the first point of the attempt that these are in, one after the other: what is tried before it and
+        taken back has the same statements."""
+        number = next((place for place, what in enumerate(self.points) if ATTEMPT in what), 0)
         for label in labels:
             number = next(place for place, what in enumerate(self.points[number:], number + 1) if label in what)
         return number

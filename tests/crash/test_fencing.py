@@ -28,12 +28,14 @@ def take_the_lock_away(application: Application) -> None:
     assert application.rows(HOLDER) == []
 
 
+FIRST = "SELECT pg_catalog.pg_backend_pid(), system_identifier"  # of every session
+
 # Between two transactions, so that nothing keeps the other run from taking over.
 BETWEEN = {
     "before the first batch": ("FOR SHARE", "INTO \"public\".\"templates\""),
     "before the release": ("LOCK TABLE \"public\".\"prompt_templates\"",),
     "before the switch": ("LOCK TABLE \"public\".\"prompt_templates\", \"public\".\"stages\" IN SHARE ROW",),
-    "after the switch": ("TRIGGER pipelines_frozen", "COMMIT", "SET search_path"),
+    "after the switch": ("TRIGGER pipelines_frozen", "COMMIT", FIRST),
     "before the retirement": ("IN ACCESS EXCLUSIVE MODE", "TRIGGER pipelines_frozen", "IN ACCESS EXCLUSIVE MODE"),
     "before the end": ("IN ACCESS EXCLUSIVE MODE", "TRIGGER pipelines_frozen", "DELETE FROM pipelines.claim"),
 }  # fmt: skip
@@ -41,7 +43,7 @@ BETWEEN = {
 
 def start_of_transaction(found: Sweep, number: int) -> int:
     """The point at which the session of this one was opened or its last transaction ended."""
-    while "SET search_path = pg_catalog, pg_temp;" not in found.points[number - 1]:
+    while FIRST not in found.points[number - 1]:
         number -= 1
     return number
 

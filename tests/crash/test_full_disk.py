@@ -51,7 +51,7 @@ def test_a_full_tablespace_ends_the_run_and_the_next_one_goes_on_when_there_is_r
     full = nursery.call(application.url, *options)
 
     assert full.code == 7, full.err
-    assert "No space left" in full.err
+    assert "53100" in full.err
     whole = "SELECT count(*) FROM templates WHERE template_name NOT LIKE 'New style %%'"
     assert application.value(whole, ()) == application.value("SELECT count(*) FROM pipelines.id_map WHERE loaded")
     assert application.exists("public.prompt_templates")

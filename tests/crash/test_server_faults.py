@@ -168,7 +168,7 @@ def test_a_server_that_takes_no_more_connections_is_one_to_try_again(
         try:
             ended = (going or nursery.start(url, *RUN, "--report-dir", str(tmp_path))).wait()
             assert ended.code == 7, ended.err
-            assert "too many clients" in ended.err
+            assert "too many connections" in ended.err
         finally:
             for one in taken:
                 one.close()

@@ -28,7 +28,7 @@ def whole(server: str, nursery: Nursery, tmp_path_factory: pytest.TempPathFactor
 
 
 PLACES = {
-    "in the copy": ('COPY "public"."templates"',),
+    "in the copy": ('INTO "public"."templates"',),
     "in the gate": ("[gate]", "[gate]", "[gate]"),
     "in the switch": ("WITH n AS MATERIALIZED",),
     "in the retirement": ("CREATE SCHEMA \"pipelines_retired",),
@@ -98,7 +98,7 @@ def test_a_worker_that_fails_stops_the_others_and_the_next_run_goes_on(
     whole: Sweep, nursery: Nursery, tmp_path: Path
 ) -> None:
     """Two at a time, one of which loses its session."""
-    point = whole.point('COPY "public"."templates"')
+    point = whole.point('INTO "public"."templates"')
     options = tuple("2" if one == "1" else one for one in RUN)
     with whole.copy() as url:
         fault = Fault(point=point, action="terminate")
