@@ -81,6 +81,8 @@ def down(
         _require_known(to, migrations, lowest=0)
     wanted = _above(_sound(database, migrations), to)
     agree(wanted)
+    if not wanted:
+        return []
     with _working(database, settings) as (backend, notices):
         _require_same(wanted, _above(_sound(database, migrations), to))
         for migration in wanted:
@@ -124,7 +126,15 @@ def status(database: Database, migrations: Sequence[Migration]) -> list[Line]:
 
 @contextmanager
 def _working(database: Database, settings: Mapping[str, str]) -> Iterator[tuple[Backend, list[str]]]:
-    """One at a time, with the history's tables in place."""
+    """One at a time, with the history's tables in place. Raises Blocked on a standby."""
+    with database.reading() as cursor:
+        cursor.execute("SELECT pg_is_in_recovery()")
+        if cursor.fetchone()[0]:
+            raise Blocked(
+                "The server is a standby, which takes no writes.",
+                untouched="Nothing was written.",
+                next_step="Give the URL of the primary server, then run the same command again.",
+            )
     logging.getLogger("yoyo").setLevel(logging.CRITICAL)  # what it logs is told as an error of ours
     with exclusive(database, LOCK):
         with exclusive(database, AT_WORK):

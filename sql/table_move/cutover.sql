@@ -59,22 +59,27 @@ WHERE l.locktype = 'relation' AND l.granted AND l.mode = 'AccessExclusiveLock'
   AND c.relkind IN ('r', 'p') AND c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s));
 
 -- name: open_writers
--- The open transactions of this database that have written something and may hold a row, prepared ones too.
-SELECT format('pid %%s (%%s)', a.pid, coalesce(nullif(a.application_name, ''), '(no name)')) AS who,
-       coalesce(round(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.query_start)))::text, '?') AS age
-FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+-- The open transactions of this database that have written something and may hold a row: pid and application, or the name of
+-- a prepared transaction, and their age in seconds, which of some sessions our role may not see.
+SELECT l.pid, a.application_name, NULL::text AS gid,
+       round(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.query_start)))::int AS age
+FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'transactionid' AND l.granted AND l.mode = 'ExclusiveLock' AND a.datname = current_database()
-  AND a.pid <> pg_backend_pid() AND a.application_name <> %(ourselves)s
+  AND l.pid <> pg_backend_pid() AND l.pid <> ALL (%(own)s::int[])
 UNION
-SELECT format('the prepared transaction %%L', gid), round(extract(epoch FROM clock_timestamp() - prepared))::text
-FROM pg_prepared_xacts WHERE database = current_database()
-ORDER BY 2 DESC, 1 LIMIT 5;
+SELECT NULL, NULL, p.gid, round(extract(epoch FROM clock_timestamp() - p.prepared))::int
+FROM pg_prepared_xacts p WHERE p.database = current_database()
+ORDER BY 4 DESC NULLS LAST, 1 LIMIT 5;
 
 -- name: blockers
--- Who holds or awaits locks on these tables, other than ourselves.
-SELECT DISTINCT a.pid, coalesce(nullif(a.application_name, ''), '(no name)'), l.relation::regclass::text, l.mode,
-       round(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.query_start)))::int
-FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-WHERE l.locktype = 'relation' AND l.relation = ANY (%(oids)s::oid[]) AND l.granted AND a.pid <> pg_backend_pid()
-  AND a.application_name <> %(ourselves)s
-ORDER BY 5 DESC, 1 LIMIT 5;
+-- Who holds locks on these tables, other than this process: the same, and which lock on which table.
+SELECT DISTINCT l.pid, a.application_name, p.gid,
+       round(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.query_start, p.prepared)))::int AS age,
+       l.mode, l.relation::regclass::text
+FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid'
+    AND x.virtualtransaction = l.virtualtransaction
+LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
+WHERE l.locktype = 'relation' AND l.relation = ANY (%(oids)s::oid[]) AND l.granted
+  AND (l.pid IS NULL OR l.pid <> pg_backend_pid() AND l.pid <> ALL (%(own)s::int[]))
+ORDER BY 4 DESC NULLS LAST, 1 LIMIT 5;

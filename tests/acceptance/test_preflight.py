@@ -577,6 +577,8 @@ def test_a_prepared_transaction_and_a_standby_are_seen(plan: Callable[..., Look]
         assert found.document["blockers"][0]["message"] == "The server is a standby."
         assert call("status", DATABASE_URL=url).code == 0
         assert call("run", DATABASE_URL=url).code == 3
+        refused = call("up", module="pipelines.migrations", DATABASE_URL=url)
+        assert (refused.code, "standby" in refused.err) == (3, True), refused.err
         paste(url, "SELECT pg_promote();")
         assert plan(url).code == 0
         own.cleanup()

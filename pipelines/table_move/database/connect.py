@@ -150,6 +150,7 @@ class Database:
                 closing(psycopg2.connect(**{**self.arguments, "connect_timeout": "3"})) as other,
                 other.cursor() as cursor,
             ):
+                cursor.execute("SET ROLE NONE")  # sessions are those of the role that logged in, whatever it became
                 cursor.execute(_CANCEL, {"pids": pids, "ourselves": self.application_name})
         except psycopg2.Error:
             _cut(found)

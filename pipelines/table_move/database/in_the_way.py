@@ -13,13 +13,29 @@ LET_THEM = "Let these sessions end, or give more time with {}, then run the same
 def in_the_way(database: Database, oids: Iterable[int]) -> str:
     """`: pid … holds …` for the holders of locks on these tables; where there is none, for every open transaction that
     has written something; empty where there is none of these any more either."""
+    own = [session.backend.pid for session in database.sessions if not session.closed]
     with database.reading() as cursor:
-        cursor.execute(query("cutover.blockers"), {"oids": list(oids), "ourselves": database.application_name})
-        found = [f"pid {pid} ({who}) holds {mode} on {table} for {age} s" for pid, who, table, mode, age in cursor]
+        cursor.execute(query("cutover.blockers"), {"oids": list(oids), "own": own})
+        found = [
+            f"{_who(pid, name, gid)} holds {mode} on {table}{_age(age)}" for pid, name, gid, age, mode, table in cursor
+        ]
         if not found:  # a row of another table, which a trigger of the installation wants
-            cursor.execute(query("cutover.open_writers"), {"ourselves": database.application_name})
-            found = [f"{who} has written and is open for {age} s" for who, age in cursor]
+            cursor.execute(query("cutover.open_writers"), {"own": own})
+            found = [f"{_who(*who)} has written and is open{_age(age)}" for *who, age in cursor]
     return ": " + "; ".join(found) if found else ""
+
+
+def _who(pid: int | None, name: str | None, gid: str | None) -> str:
+    if gid is not None:
+        return f"the prepared transaction {gid!r} (COMMIT PREPARED or ROLLBACK PREPARED ends it)"
+    if pid is None:
+        return "a prepared transaction that has just ended"
+    return f"pid {pid} ({name or 'no name'})"
+
+
+def _age(seconds: int | None) -> str:
+    """Unknown of a session that our role may not look at."""
+    return "" if seconds is None else f" for {seconds} s"
 
 
 def in_the_way_of_files(database: Database) -> str:
