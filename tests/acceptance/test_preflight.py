@@ -499,9 +499,12 @@ def filled(application: Application) -> Application:
 
 @pytest.fixture
 def mover(filled: Application) -> Iterator[str]:
-    """The URL of a role with the rights of sql/roles.sql, which is gone afterwards, whatever was done to it."""
-    yield as_mover(filled)
-    for role in ("mover", '"The Keeper"'):
+    """The URL of a role with the rights of sql/roles.sql, which is gone afterwards, whatever was done to it. It owns the old
+    table itself here, so that each right can be taken from it alone."""
+    url = as_mover(filled)
+    filled.execute("ALTER TABLE prompt_templates OWNER TO mover; REVOKE keeper FROM mover")
+    yield url
+    for role in ("mover", "keeper", '"The Keeper"'):
         if filled.rows("SELECT FROM pg_roles WHERE quote_ident(rolname) = %s", (role,)):
             filled.execute(f"REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}")
 

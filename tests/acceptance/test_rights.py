@@ -11,7 +11,10 @@ from tests.command import ROOT, call, run
 
 
 def as_mover(application: Application) -> str:
-    application.execute("DO $$ BEGIN CREATE ROLE mover LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+    for role in ("mover LOGIN", "keeper LOGIN"):
+        application.execute(f"DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN END $$")
+    # The application's role owns the old table alone: what mover gets by being a member of it is not more than it needs.
+    application.execute("ALTER TABLE prompt_templates OWNER TO keeper")
     application.execute((ROOT / "sql" / "roles.sql").read_text(encoding="utf-8"))
     return application.url.replace("postgres:@", "mover@", 1)
 
@@ -22,7 +25,9 @@ def mover(application: Application):
     application.template("x")
     application.stage(1, business, "x")
     yield as_mover(application)
-    application.execute("REASSIGN OWNED BY mover TO postgres; DROP OWNED BY mover")
+    application.execute(
+        "REASSIGN OWNED BY mover, keeper TO postgres; DROP OWNED BY mover, keeper; REVOKE keeper FROM mover"
+    )
 
 
 def test_the_documented_rights_are_enough(application: Application, mover: str, tmp_path: Path) -> None:
@@ -55,6 +60,32 @@ def test_a_missing_right_is_named_before_anything_is_written(
     assert not application.exists("pipelines.run")
 
 
+def test_the_application_goes_on_as_the_owner_before_and_after_and_reads_all_the_while(
+    application: Application, mover: str, tmp_path: Path
+) -> None:
+    application.execute("GRANT SELECT ON templates, stages TO keeper")
+    archive = ("--archive", str(tmp_path / "archive"))
+    steps = (
+        ("run", "--until", "verify", "--default-business", "Business 1"),
+        ("rollback",),
+        ("run", "--default-business", "Business 1"),
+        ("purge", "--yes", *archive),
+        ("rollback", *archive),
+    )
+    with Application(mover.replace("mover@", "keeper@")) as owner:
+        for number, step in enumerate(steps):
+            answer = call(*step, "--report-dir", str(tmp_path), DATABASE_URL=mover)
+            assert answer.code == 0, (step, answer.err)
+            assert owner.value("SELECT count(*) FROM stages") == 1
+            if application.exists("public.prompt_templates"):
+                owner.template(f"written by its owner {number}")
+                owner.execute("UPDATE prompt_templates SET description = 'and changed'")
+                assert owner.value("SELECT count(*) FROM prompt_templates WHERE description = 'and changed'") > 1
+            else:
+                assert owner.value("SELECT count(*) FROM templates") > 1
+    assert application.value("SELECT tableowner FROM pg_tables WHERE tablename = 'prompt_templates'") == "keeper"
+
+
 def test_the_documented_rights_are_enough_to_go_back_also_from_an_archive(
     application: Application, mover: str, tmp_path: Path
 ) -> None:
@@ -74,11 +105,11 @@ def test_the_documented_rights_are_enough_to_go_back_also_from_an_archive(
 @pytest.mark.parametrize(
     ("revoked", "named"),
     [
-        ("REVOKE CREATE ON SCHEMA public FROM mover", "no CREATE on the schema"),
+        ("REVOKE CREATE ON SCHEMA public FROM mover, keeper", "no CREATE on the schema"),
         ("REVOKE DELETE ON templates FROM mover", "DELETE"),
         ("REVOKE UPDATE ON stages FROM mover", "UPDATE"),
         ("ALTER TABLE {old} OWNER TO postgres; GRANT SELECT ON {old} TO mover", "does not own"),
-        ("REVOKE UPDATE, DELETE ON {old} FROM mover", "UPDATE"),
+        ("REVOKE UPDATE, DELETE ON {old} FROM keeper", "UPDATE"),
     ],
 )
 def test_a_right_that_going_back_needs_is_named_before_anything_is_written(
@@ -97,7 +128,7 @@ def test_foreign_keys_that_have_to_come_back_need_the_owner_of_their_table(
     application: Application, mover: str, tmp_path: Path
 ) -> None:
     application.execute(
-        "ALTER TABLE stages OWNER TO mover; ALTER TABLE stages ADD FOREIGN KEY (stage_selection_template_id)"
+        "ALTER TABLE stages OWNER TO mover; GRANT REFERENCES ON prompt_templates TO mover; ALTER TABLE stages ADD FOREIGN KEY (stage_selection_template_id)"
         " REFERENCES prompt_templates"
     )
     assert run(mover, tmp_path).code == 0
