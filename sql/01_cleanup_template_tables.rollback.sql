@@ -48,7 +48,6 @@ DECLARE
     changed      bigint := 0;
     removed      bigint;
     statement    text;
-    of_table     text;
     one          record;
 BEGIN
     PERFORM set_config('row_security', 'off', true),
@@ -147,9 +146,10 @@ BEGIN
     EXECUTE format('DROP SCHEMA %I', retired);
     -- The application's tables without a schema. Its own triggers need its path: the three statements that fire them run under
     -- it, and name the schema of all that they call.
-    FOREACH of_table IN ARRAY ARRAY['templates', 'stages'] LOOP
-        EXECUTE format('CREATE TEMP VIEW %2$I AS SELECT * FROM %1$I.%2$I', application, of_table);
-    END LOOP;
+    -- What was carried is read as text, whatever its type.
+    EXECUTE format('CREATE TEMP VIEW stages AS SELECT * FROM %I.stages', application);
+    EXECUTE format('CREATE TEMP VIEW templates AS SELECT template_id, template_name::text AS template_name,'
+        ' template_type::text AS template_type, content::text AS content, created_at FROM %I.templates', application);
     SET CONSTRAINTS ALL IMMEDIATE;
 
     -- 3. What became of the rows since, and what of it has no place in the old table.
@@ -206,9 +206,14 @@ BEGIN
     END IF;
 
     -- 4. Edits, references, rows, foreign keys.
-    statement := format('UPDATE %1$I.prompt_templates p SET template_name = t.template_name, template_type = t.template_type,'
-        ' template_text = t.content FROM pg_temp.since m JOIN %1$I.templates t ON t.template_id OPERATOR(pg_catalog.=) m.target_id'
-        ' WHERE m.edited AND m.is_primary AND p.template_id::text OPERATOR(pg_catalog.=) m.source_id', application);
+    statement := format('UPDATE %1$I.prompt_templates p SET %2$s FROM pg_temp.since m JOIN %1$I.templates t ON t.template_id OPERATOR(pg_catalog.=) m.target_id'
+        ' WHERE m.edited AND m.is_primary AND p.template_id::text OPERATOR(pg_catalog.=) m.source_id', application, (
+            -- Text is no enum by itself, nor is one enum another.
+            SELECT string_agg(format('%I = t.%I::text', a.attname, c.new_name)
+                              || CASE WHEN y.typcategory = 'E' THEN '::' || a.atttypid::regtype ELSE '' END, ', ')
+            FROM (VALUES ('template_name', 'template_name'), ('template_type', 'template_type'), ('template_text', 'content'))
+                 AS c (old_name, new_name)
+            JOIN pg_attribute a ON a.attrelid = old_table AND a.attname = c.old_name JOIN pg_type y ON y.oid = a.atttypid));
     PERFORM set_config('search_path', path_of_triggers, true);
     EXECUTE statement;
     SET LOCAL search_path = pg_catalog, pg_temp;

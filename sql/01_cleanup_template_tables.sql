@@ -55,7 +55,6 @@ DECLARE
     this_run       bigint;
     retired_schema text;
     found_text     text;
-    found_text_2   text;
     found_rows     bigint;
     elsewhere      bigint;
     copied         bigint;
@@ -425,9 +424,15 @@ BEGIN
 
     -- From here the application's tables are found without a schema. Its own triggers need its path: the two statements that
     -- fire them run under it, and name the schema of all that they call.
-    FOREACH of_table IN ARRAY ARRAY['businesses', 'prompt_templates', 'templates', 'stages'] LOOP
+    -- What is carried is read as text, whatever its type: an enum, say, has neither btrim nor octet_length.
+    FOREACH of_table IN ARRAY ARRAY['businesses', 'stages'] LOOP
         EXECUTE format('CREATE TEMP VIEW %2$I AS SELECT * FROM %1$I.%2$I', application, of_table);
     END LOOP;
+    EXECUTE format('CREATE TEMP VIEW prompt_templates AS SELECT template_id::text AS template_id,'
+        ' template_text::text AS template_text, description::text AS description, template_name::text AS template_name,'
+        ' template_type::text AS template_type FROM %I.prompt_templates', application);
+    EXECUTE format('CREATE TEMP VIEW templates AS SELECT template_id, business_id, template_name::text AS template_name,'
+        ' template_type::text AS template_type, content::text AS content FROM %I.templates', application);
     SET CONSTRAINTS ALL IMMEDIATE;
 
     -- 4. What every old row would become, whoever owns it; what every reference means.
@@ -554,12 +559,12 @@ BEGIN
             FROM prompt_templates p LEFT JOIN pg_temp.claim c ON c.source_id = p.template_id::text COLLATE "C"
             WHERE c.source_id IS NULL) alone;
         IF found_rows > 0 THEN
-            SELECT business_id::text INTO found_text_2 FROM businesses ORDER BY business_id LIMIT 1;
             RAISE EXCEPTION '% rows have no owner: nobody refers to them and there is no default business. For example %',
                 found_rows, found_text
-                USING HINT = format('Name one: PGOPTIONS=''-c pipelines.default_business=%1$s'' psql -X -v ON_ERROR_STOP=1 '
-                                    '-f sql/01_cleanup_template_tables.sql (or python -m pipelines.migrations up '
-                                    '--default-business %1$s)', coalesce(found_text_2, 'BUSINESS_ID'));
+                USING HINT = 'Decide which business shall own them (SELECT business_id, business_name FROM businesses; names '
+                             'the ones there are), then PGOPTIONS=''-c pipelines.default_business=BUSINESS_ID'' psql -X -v '
+                             'ON_ERROR_STOP=1 -f sql/01_cleanup_template_tables.sql (or python -m pipelines.migrations up '
+                             '--default-business BUSINESS_ID)';
         END IF;
     END IF;
 
@@ -619,9 +624,15 @@ BEGIN
     -- 7. The rows, and the proof that they are there as the map says.
     SET LOCAL enable_nestloop = off;
     statement := format('INSERT INTO %I.templates (template_id, business_id, template_name, template_type, content)'
-        ' SELECT i.target_id, i.owner_id, m.template_name, m.template_type, m.content'
+        ' SELECT i.target_id, i.owner_id, %s'
         ' FROM pg_temp.mapped m JOIN pipelines.id_map i ON i.source_id OPERATOR(pg_catalog.=) m.source_id'
-        ' WHERE i.move OPERATOR(pg_catalog.=) %L AND i.disposition OPERATOR(pg_catalog.=) %L', application, this_move, 'inserted');
+        ' WHERE i.move OPERATOR(pg_catalog.=) %L AND i.disposition OPERATOR(pg_catalog.=) %L', application, (
+            -- Text is no enum by itself.
+            SELECT string_agg(format('m.%I', a.attname) || CASE WHEN t.typcategory = 'E' THEN '::' || a.atttypid::regtype ELSE '' END,
+                              ', ' ORDER BY array_position(ARRAY['template_name', 'template_type', 'content'], a.attname::text))
+            FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+            WHERE a.attrelid = new_table AND a.attname IN ('template_name', 'template_type', 'content')
+        ), this_move, 'inserted');
     PERFORM set_config('search_path', path_of_triggers, true);
     EXECUTE statement;
     GET DIAGNOSTICS copied = ROW_COUNT;

@@ -281,3 +281,46 @@ def test_a_reader_of_the_old_table_makes_it_give_up_in_time(application: Applica
     assert answer.code == 3
     assert "was not to be had within 500ms" in answer.err
     assert not application.exists("pipelines.run")
+
+
+ODD_TYPES = {
+    "old id uuid": "ALTER TABLE prompt_templates ALTER template_id TYPE uuid USING template_id::uuid",
+    "old type enum": "CREATE TYPE kind AS ENUM ('stage_selection', 'data_extraction');"
+    "ALTER TABLE prompt_templates ALTER template_type DROP DEFAULT, ALTER template_type TYPE kind USING template_type::kind",
+    "old description jsonb": "ALTER TABLE prompt_templates ALTER description TYPE jsonb USING to_jsonb(description)",
+    "new type enum": "CREATE TYPE kind AS ENUM ('stage_selection', 'data_extraction');"
+    "ALTER TABLE templates ALTER template_type TYPE kind USING template_type::kind",
+}
+
+
+@pytest.mark.parametrize("odd", ODD_TYPES)
+def test_types_that_the_pipeline_carries_are_carried_by_psql_there_and_back(application: Application, odd: str) -> None:
+    first, second = (f"0000000{n}-aaaa-4aaa-8aaa-aaaaaaaaaaaa" for n in (1, 2))
+    application.template(first, "one", template_type="data_extraction", description="words")
+    application.template(second, "two", template_name=None, template_type=None, description="first\nsecond")
+    application.execute(ODD_TYPES[odd])
+    rows = contents(application, "prompt_templates")
+
+    execute(application, FORWARD, ("--default-business", "Business 1"))
+    assert application.rows("SELECT template_id::text, template_type::text, content FROM templates ORDER BY 1") == [
+        (first, "data_extraction", "one"),
+        (second, "stage_selection", "two"),
+    ]
+    application.execute("UPDATE templates SET template_type = 'stage_selection' WHERE content = 'one'")
+    execute(application, BACK)
+
+    assert application.rows("SELECT template_type::text FROM prompt_templates WHERE template_text = 'one'") == [
+        ("stage_selection",)
+    ]
+    application.execute("UPDATE prompt_templates SET template_type = 'data_extraction' WHERE template_text = 'one'")
+    assert contents(application, "prompt_templates") == rows
+
+
+def test_no_owner_is_suggested_where_a_person_has_to_decide(application: Application) -> None:
+    application.template("alone", "text")
+    with pytest.raises(psycopg2.Error) as refused:
+        execute(application, FORWARD)
+    assert "have no owner" in str(refused.value)
+    assert not re.search(r"00000000-0000-0000-0000-00000000000\d", str(refused.value)), (
+        "which tenant is for a person to say"
+    )
