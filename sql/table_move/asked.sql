@@ -8,6 +8,10 @@ UNION ALL
 SELECT format('rule %%I', w.rulename) FROM pg_rewrite w
 WHERE w.ev_class = %(table)s::regclass AND w.ev_type = %(rule)s ORDER BY 1;
 
+-- name: rows_added
+-- Rows that this transaction has inserted into a table, by whatever statement; 0 where the server does not count.
+SELECT pg_stat_get_xact_tuples_inserted(%(table)s::regclass);
+
 -- name: inserted
 -- Rows of a batch that do not stand in the target as the map says.
 SELECT m.source_id, CASE WHEN t.{target_key} IS NULL THEN 'missing' ELSE 'changed' END

@@ -23,6 +23,11 @@ BODIES = {
     "a code of its own": (f"RAISE EXCEPTION '{CANARY}' USING ERRCODE = 'ZX123'", "ZX123"),
     "an internal error": (f"RAISE EXCEPTION '{CANARY}' USING ERRCODE = 'XX000'", "XX000"),
     "a code that means a lost connection": (f"RAISE EXCEPTION '{CANARY}' USING ERRCODE = '08006'", "08006"),
+    "a code that means that it may work again": (f"RAISE EXCEPTION '{CANARY}' USING ERRCODE = '40001'", "40001"),
+    "a code that means a deadlock": (f"RAISE EXCEPTION '{CANARY}' USING ERRCODE = '40P01'", "40P01"),
+    "a code that means a lock": (f"RAISE EXCEPTION '{CANARY}' USING ERRCODE = '55P03'", "55P03"),
+    "a code that means a timeout": (f"RAISE EXCEPTION '{CANARY}' USING ERRCODE = '57014'", "57014"),
+    "a code that means that there is no room": (f"RAISE EXCEPTION '{CANARY}' USING ERRCODE = '53200'", "53200"),
 }
 
 

@@ -32,6 +32,10 @@ INSERTS = {
     "gives the row to another owner": trigger(
         "templates", "BEFORE INSERT", "NEW.business_id := (SELECT max(business_id::text) FROM businesses)::uuid; RETURN NEW;"
     ),
+    "adds a row of its own": trigger(
+        "templates", "AFTER INSERT", "IF pg_trigger_depth() < 2 THEN INSERT INTO templates VALUES (gen_random_uuid(),"
+        " NEW.business_id, 'version of ' || NEW.template_name, 't', NEW.content); END IF; RETURN NULL;"
+    ),
     "deletes them afterwards": trigger("templates", "AFTER INSERT", "DELETE FROM templates; RETURN NULL;", level="STATEMENT"),
 }  # fmt: skip
 

@@ -176,11 +176,11 @@ def test_roles_of_a_purged_table_that_another_server_does_not_have_are_named(
     filled: Application, come_to, verb, tmp_path: Path
 ) -> None:
     filled.execute(
-        'CREATE ROLE "The Keeper"; CREATE ROLE reader; ALTER TABLE prompt_templates OWNER TO "The Keeper";'
-        "GRANT SELECT ON prompt_templates TO reader"
+        'CREATE ROLE "The Keeper"; CREATE ROLE archive_reader; ALTER TABLE prompt_templates OWNER TO "The Keeper";'
+        "GRANT SELECT ON prompt_templates TO archive_reader"
     )
     come_to("purged")
-    filled.execute('DROP ROLE "The Keeper"; DROP ROLE reader')
+    filled.execute('DROP ROLE "The Keeper"; DROP ROLE archive_reader')
     back = ("--archive", str(tmp_path / "archive"), "--accept-loss")
     answer = verb(filled, "rollback", *back)
     assert answer.code == 3, answer.err
@@ -192,7 +192,9 @@ def test_roles_of_a_purged_table_that_another_server_does_not_have_are_named(
     assert contents(filled, "prompt_templates")["prompt_templates"] == filled.rows(
         "SELECT * FROM before.prompt_templates ORDER BY 1"
     )
-    filled.execute('REASSIGN OWNED BY "The Keeper" TO postgres; DROP OWNED BY reader; DROP ROLE "The Keeper", reader')
+    filled.execute(
+        'REASSIGN OWNED BY "The Keeper" TO postgres; DROP OWNED BY archive_reader; DROP ROLE "The Keeper", archive_reader'
+    )
 
 
 WRONG = {

@@ -14,7 +14,8 @@ from pipelines.table_move.database.commit import commit
 from pipelines.table_move.database.hold import ASLEEP
 from pipelines.table_move.database.in_the_way import LET_THEM, in_the_way
 from pipelines.table_move.database.patience import REFUSED, Result, again
-from pipelines.table_move.errors import NotInTime
+from pipelines.table_move.database.server_error import reported
+from pipelines.table_move.errors import MoveError, NotInTime
 from pipelines.table_move.pure.facts import Server
 
 
@@ -179,9 +180,13 @@ class Pause:
 
 @contextmanager
 def ended_by_the_server(pause: Pause) -> Iterator[None]:
-    """The server's own deadline shows as a lost connection or a cancelled statement: tell it as what it is."""
+    """The server's own deadline shows as a lost connection or a cancelled statement, in whatever another library has
+    made of it: tell it as what it is."""
     try:
         yield
-    except (OperationalError, InterfaceError):
-        pause.still_within()
+    except MoveError:
+        raise
+    except Exception as problem:
+        if isinstance(reported(problem), OperationalError | InterfaceError):
+            pause.still_within()
         raise

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from psycopg2 import DataError, Error, IntegrityError, extensions
 
+from pipelines.table_move.database.server_error import is_raised
 from pipelines.table_move.errors import NotAsAsked
 
 Item = TypeVar("Item")
@@ -18,7 +19,7 @@ _OTHER = ("08", "25", "26", "28", "3D", "3F", "40", "42", "53", "54001", "55P", 
 def refuses_a_row(problem: Error) -> bool:
     """Whether the database will not take a row, whatever is tried: a constraint, a domain, a trigger, whose SQLSTATE is
     what its author likes."""
-    if isinstance(problem, IntegrityError | DataError):
+    if isinstance(problem, IntegrityError | DataError) or is_raised(problem):
         return True
     return bool(problem.pgcode) and not problem.pgcode.startswith(_OTHER)
 

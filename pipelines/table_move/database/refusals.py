@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import psycopg2
 
-from pipelines.table_move.database.server_error import ServerError, reported
+from pipelines.table_move.database.server_error import ServerError, is_raised, reported
 from pipelines.table_move.errors import Blocked, ConnectionLost, MoveError, NotInTime
 
 _LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
@@ -84,6 +84,8 @@ def _told(problem: psycopg2.Error) -> MoveError | None:
     if _is_lost(problem, state):
         unanswered = "What was committed stays, what was not is undone: the journal knows which."
         return ConnectionLost(f"The connection was lost: {said}.", untouched=unanswered, next_step=again)
+    if is_raised(problem):
+        return Blocked(f"The database refused: {said}.", untouched=kept, next_step=_LOOK)
     if state in ("55P03", "57014", "25P03", "25P04"):
         return NotInTime(f"A lock or a timeout ended a statement: {said}.", untouched=kept, next_step=again)
     if state.startswith(("40", "53")):

@@ -39,7 +39,7 @@ class ServerError:
     @classmethod
     def of(cls, problem: psycopg2.Error) -> ServerError:
         found, state = problem.diag, problem.pgcode or ""
-        if found.source_function == _RAISED:
+        if is_raised(problem):
             return cls(sqlstate=state, raised_by=_function(found.context))
         if found.source_file in _LANGUAGES:
             return cls(sqlstate=state)
@@ -64,6 +64,12 @@ class ServerError:
             names["raised by"] = self.raised_by
         said = [f"SQLSTATE {self.sqlstate} ({name_of(self.sqlstate)})", *(" ".join(pair) for pair in names.items())]
         return ", ".join(said)
+
+
+def is_raised(problem: psycopg2.Error) -> bool:
+    """Whether a function of the installation has raised it, with a SQLSTATE that is what its author likes: it says
+    nothing of the connection, of locks or of room."""
+    return problem.diag.source_function == _RAISED
 
 
 def name_of(sqlstate: str) -> str:

@@ -31,7 +31,7 @@ from pipelines.table_move.database.patience import REFUSED as REFUSED_LOCKS
 from pipelines.table_move.database.queries import query
 from pipelines.table_move.database.references_back import references_back
 from pipelines.table_move.database.rewire import rewire
-from pipelines.table_move.database.server_error import ServerError
+from pipelines.table_move.database.server_error import ServerError, is_raised
 from pipelines.table_move.errors import Blocked, GateClosed
 from pipelines.table_move.pure.mapping import MappedRows
 from pipelines.table_move.pure.trial import EVENTS, Act, Found, of_inserts
@@ -191,10 +191,11 @@ class _Trial:
                 met = {"answer": problem.happened}
                 break
             except Error as problem:
-                if not problem.pgcode or problem.pgcode.startswith(_PASSING):
+                raised = is_raised(problem)
+                if not raised and (not problem.pgcode or problem.pgcode.startswith(_PASSING)):
                     raise
-                met = {"sqlstate": problem.pgcode, "answer": str(ServerError.of(problem))}
-                if not isinstance(problem, REFUSED_LOCKS):
+                met = {"sqlstate": problem.pgcode, "answer": str(ServerError.of(problem)), "raised": raised}
+                if raised or not isinstance(problem, REFUSED_LOCKS):
                     break
             else:
                 return None

@@ -47,8 +47,8 @@ class Found:
     """One thing that did not go as it has to.
 
     table: for people. keys: of the rows that it was tried on. sqlstate: empty where rows were kept or changed.
-    answer: what the database says, in words that hold nothing of a row. meddlers: what of the installation may be
-    behind it, with its table.
+    answer: what the database says, in words that hold nothing of a row. raised: by a function of the installation.
+    meddlers: what of the installation may be behind it, with its table.
     """
 
     act: Act
@@ -56,13 +56,14 @@ class Found:
     keys: tuple[str, ...] = ()
     sqlstate: str = ""
     answer: str = ""
+    raised: bool = False
     meddlers: tuple[str, ...] = ()
     only_some: bool = False
 
     @property
     def says_nothing(self) -> bool:
         """It is no answer to what was tried."""
-        return self.sqlstate in _SAY_NOTHING
+        return self.sqlstate in _SAY_NOTHING and not self.raised
 
     @property
     def stops(self) -> bool:
@@ -85,7 +86,7 @@ class Found:
             return f"{where}: let it pass, or ALTER EVENT TRIGGER … DISABLE for the time of the run."
         if not places:
             return f"Look at the constraints, domains, generated columns and indexes of {self.table}."
-        if self.sqlstate.startswith("23"):
+        if self.sqlstate.startswith("23") and not self.raised:
             return f"Look at this constraint, and at the {places}."
         return f"{_why(self.sqlstate)}Look at the {places}: let it pass, or disable it for the time of the run."
 
