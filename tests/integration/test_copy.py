@@ -202,11 +202,11 @@ def test_rejected_rows_are_kept_with_their_reason_and_come_back_when_put_right(a
 def test_a_failing_worker_stops_the_copy_and_leaves_whole_batches(demonstration: Application, begin) -> None:
     demonstration.execute(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.template_name ~ '77' THEN"
-        " RAISE EXCEPTION 'no' USING ERRCODE = '58030'; END IF; RETURN NEW; END $$;"
+        " PERFORM pg_read_file('/nowhere'); END IF; RETURN NEW; END $$;"
         "CREATE TRIGGER refuse BEFORE INSERT ON templates FOR EACH ROW EXECUTE FUNCTION refuse()"
     )
     going = begin(default_business="Acme Robotics", batch_bytes="8kB")
-    with pytest.raises(psycopg2.errors.IoError):
+    with pytest.raises(psycopg2.errors.UndefinedFile):
         copy(going.attempt)
     assert demonstration.value("SELECT count(*) FROM pipelines.id_map") == demonstration.value(
         "SELECT count(*) FROM templates WHERE template_name NOT LIKE 'New style%%'", ()

@@ -7,7 +7,8 @@ up after the statement: its lock on the table keeps triggers from coming and goi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from psycopg2 import extensions, sql
 
@@ -71,25 +72,29 @@ def require_count(cursor: extensions.cursor, table: sql.Identifier, event: str, 
     )
 
 
-def rows_added(cursor: extensions.cursor, table: sql.Identifier) -> int:
-    """How many rows this transaction has inserted into the table so far, whoever did it; those taken back count too."""
+@contextmanager
+def require_no_more(cursor: extensions.cursor, table: sql.Identifier, event: str) -> Iterator[None]:
+    """For one statement. Raises NotAsAsked where the table has more rows after it than it was given: those are in no
+    map, and nobody would take them back."""
+    with cursor.connection.cursor() as beside:  # what the statement returned is still to be read
+        before = _rows_added(beside, table)
+        yield
+        more = _rows_added(beside, table) - before - (cursor.rowcount if event == "INSERT" else 0)
+        if more > 0:
+            found = Difference(
+                table=".".join(table.strings), event=event, rows=(), meddlers=meddlers(beside, table, event)
+            )
+            raise NotAsAsked(
+                f"{event} on {found.table} added {more} row{'s' if more > 1 else ''} that the move did not write.",
+                keys=frozenset(),
+                untouched="The transaction was rolled back.",
+                next_step=f"{found.remedy} Then run the same command again.",
+            )
+
+
+def _rows_added(cursor: extensions.cursor, table: sql.Identifier) -> int:
     cursor.execute(query("asked.rows_added"), {"table": table.as_string(cursor)})
     return cursor.fetchone()[0]
-
-
-def require_no_more(cursor: extensions.cursor, table: sql.Identifier, event: str, *, asked: int, before: int) -> None:
-    """Raises NotAsAsked where a statement has put more rows into the table than it was given: those are in no map, and
-    nobody would take them back. before: `rows_added` before the statement."""
-    more = rows_added(cursor, table) - before - asked
-    if more > 0:
-        found = Difference(table=".".join(table.strings), event=event, rows=(), meddlers=meddlers(cursor, table, event))
-        rows = "1 row" if more == 1 else f"{more} rows"
-        raise NotAsAsked(
-            f"{event} on {found.table} added {rows} that the move did not write.",
-            keys=frozenset(),
-            untouched="The transaction was rolled back.",
-            next_step=f"{found.remedy} Then run the same command again.",
-        )
 
 
 def _not_as_asked(difference: Difference) -> NotAsAsked:

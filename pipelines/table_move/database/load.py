@@ -10,7 +10,7 @@ import pyarrow as pa
 from psycopg2 import Error, extensions, sql
 from pyarrow import csv
 
-from pipelines.table_move.database.asked import require_as_asked, require_count, require_no_more, rows_added
+from pipelines.table_move.database.asked import require_as_asked, require_count, require_no_more
 from pipelines.table_move.database.connect import as_application
 from pipelines.table_move.database.hold import Hold
 from pipelines.table_move.database.names import Names
@@ -34,7 +34,9 @@ def stage(cursor: extensions.cursor, names: Names, rows: MappedRows) -> None:
 def insert(hold: Hold, names: Names, rows: MappedRows, *, run_id: int) -> int:
     """Staged rows that are all new, and their map. Raises UniqueViolation or ForeignKeyViolation where they are not,
     NotAsAsked where they do not stand in the target afterwards as they were written."""
-    written = _write(hold, names, "INSERT", names.query("application.insert_new"))
+    with require_no_more(hold.cursor, names.target, "INSERT"), as_application(hold.cursor, names.schema):
+        hold.execute(names.query("application.insert_new"))
+    written = hold.cursor.rowcount
     require_count(hold.cursor, names.target, "INSERT", asked=len(rows.pairs), got=written)
     hold.cursor.execute(names.query("load.map_new"), {"run_id": run_id})
     asked = {"target_ids": rows.pairs["target_id"].tolist()}
@@ -55,7 +57,9 @@ def merge(hold: Hold, names: Names, rows: MappedRows, *, run_id: int, keep_targe
     cursor.execute(names.query("load.unload"), {"source_ids": rows.rejected["source_id"].unique().tolist()})
     delete(hold, names, cursor.fetchall())
     cursor.execute(names.query("load.stage_loaded"))
-    written = _write(hold, names, "INSERT", names.query("application.insert_missing"))
+    with require_no_more(cursor, names.target, "INSERT"), as_application(cursor, names.schema):
+        hold.execute(names.query("application.insert_missing"))
+    written = cursor.rowcount
     require_as_asked(cursor, names.target, "INSERT", names.query("asked.merged"), {"changed": []})
     hold.execute(names.query("load.changed"))
     written += update(hold, names, cursor.fetchall())
@@ -69,7 +73,9 @@ def delete(hold: Hold, names: Names, keys: Sequence[tuple[str]]) -> int:
     if not keys:
         return 0
     asked = {"target_ids": [key for (key,) in keys]}
-    deleted = _write(hold, names, "DELETE", names.query("application.delete"), asked)
+    with require_no_more(hold.cursor, names.target, "DELETE"), as_application(hold.cursor, names.schema):
+        hold.execute(names.query("application.delete"), asked)
+    deleted = hold.cursor.rowcount
     require_as_asked(hold.cursor, names.target, "DELETE", names.query("asked.deleted"), asked)
     return deleted
 
@@ -80,23 +86,11 @@ def update(hold: Hold, names: Names, keys: Sequence[tuple[str]]) -> int:
     if not keys:
         return 0
     asked = [key for (key,) in keys]
-    updated = _write(hold, names, "UPDATE", names.query("application.update_changed"), {"target_ids": asked})
+    with require_no_more(hold.cursor, names.target, "UPDATE"), as_application(hold.cursor, names.schema):
+        hold.execute(names.query("application.update_changed"), {"target_ids": asked})
+    updated = hold.cursor.rowcount
     require_as_asked(hold.cursor, names.target, "UPDATE", names.query("asked.merged"), {"changed": asked})
     return updated
-
-
-def _write(
-    hold: Hold, names: Names, event: str, statement: sql.Composable, values: Mapping[str, object] | None = None
-) -> int:
-    """One statement that writes into the target, under the application's path. Returns how many rows it wrote. Raises
-    NotAsAsked where the installation adds others to them."""
-    before = rows_added(hold.cursor, names.target)
-    with as_application(hold.cursor, names.schema):
-        hold.execute(statement, values)
-    written = hold.cursor.rowcount
-    asked = written if event == "INSERT" else 0
-    require_no_more(hold.cursor, names.target, event, asked=asked, before=before)
-    return written
 
 
 def rejected_by_database(rows: MappedRows, problem: Error) -> MappedRows:
