@@ -93,6 +93,23 @@ WHERE k.is_uuid AND (
        AND {source_key_is_text}
 ) ORDER BY 1, 2;
 
+-- name: gone_columns
+-- Columns in which the move has changed references and which are not there under that name, unless what it wrote stands in
+-- another column that it follows.
+WITH gone AS MATERIALIZED (
+    SELECT DISTINCT c.table_name, c.column_name FROM pipelines.reference_change c
+    WHERE c.move = {move} AND NOT EXISTS (
+        SELECT FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace JOIN pg_attribute a ON a.attrelid = t.oid
+        WHERE n.nspname = {schema} AND t.relname = c.table_name AND a.attname = c.column_name AND NOT a.attisdropped)
+), found AS (
+    SELECT DISTINCT c.table_name, c.column_name FROM gone g JOIN pipelines.reference_change c USING (table_name, column_name)
+    JOIN ({references}) r ON r.table_name = c.table_name AND r.row_key = c.row_key AND r.written = c.new_value
+    WHERE c.move = {move} AND NOT EXISTS (SELECT FROM pipelines.reference_change o WHERE o.move = {move}
+                                          AND o.table_name = r.table_name AND o.column_name = r.column_name)
+)
+SELECT g.table_name || '.' || g.column_name FROM gone g LEFT JOIN found f USING (table_name, column_name)
+WHERE f.column_name IS NULL ORDER BY 1;
+
 -- name: changed_rows
 -- Rows of the map whose target row is not as it was loaded or found: edited; of another owner; with something in columns
 -- that the move does not write.

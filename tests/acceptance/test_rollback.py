@@ -269,6 +269,31 @@ def test_a_reference_that_cannot_hold_its_old_id_stays_and_so_does_its_row(moved
     assert [holds(app, number) for number in (1, 2, 3, 4)] == [U1, U1, slug, U2]
 
 
+def test_a_renamed_reference_column_is_named_and_goes_back_under_its_old_name(moved, tmp_path: Path) -> None:
+    app = moved("row slug", f"row {U1}", f"stage 1 1 slug {U1}")
+    rename = "ALTER TABLE stages RENAME COLUMN {} TO {}"
+    app.execute(rename.format("stage_selection_template_id", "chosen"))
+    answer = verb(app, tmp_path, "rollback")
+    assert answer.code == 3, answer.err
+    assert lost(answer) == {"reference_column_gone": ["stages.stage_selection_template_id"]}
+    app.execute(rename.format("chosen", "stage_selection_template_id"))
+    assert verb(app, tmp_path, "rollback").code == 0
+    assert holds(app, 1) == "slug"
+
+
+def test_a_reference_column_that_was_given_another_name_of_the_move_goes_back_under_it(moved, tmp_path: Path) -> None:
+    app = moved("row slug", f"row {U1}", f"stage 1 1 slug {U1}")
+    app.execute("ALTER TABLE stages RENAME COLUMN stage_selection_template_id TO selection_template_id")
+    back(app, tmp_path, {})
+    assert app.value("SELECT selection_template_id FROM stages") == "slug"
+
+
+def test_a_reference_column_that_was_dropped_is_a_loss_to_accept(moved, tmp_path: Path) -> None:
+    app = moved("row slug", f"row {U1}", f"stage 1 1 slug {U1}")
+    app.execute("ALTER TABLE stages DROP COLUMN stage_selection_template_id")
+    back(app, tmp_path, {"reference_column_gone": ["stages.stage_selection_template_id"]})
+
+
 def test_a_foreign_key_that_new_rows_violate_comes_back_not_validated_and_is_named(moved, tmp_path: Path) -> None:
     app = moved("row a", "row b", "stage 1 1 a b", KEYS_TO_OLD)
     words(f"there {NEW} 1 text=new", f"stage 2 1 {NEW} a")(app)

@@ -29,7 +29,14 @@ def look_since(cursor: extensions.cursor, attempt: Attempt, back: BackNames) -> 
         created = _keys(cursor, back, "rollback.created_rows", knows_versions=sql.Literal(knows))
         unfit = () if back.names.is_purged else _unfit(cursor, attempt, found)
         others = tuple(sorted(other_columns(cursor, attempt)))
-        more = {"deleted": deleted, "unfit": unfit, "other_columns": others, "created" if knows else "unknown": created}
+        gone = _keys(cursor, back, "rollback.gone_columns", schema=sql.Literal(back.names.schema))
+        more = {
+            "deleted": deleted,
+            "unfit": unfit,
+            "other_columns": others,
+            "gone_columns": gone,
+            "created" if knows else "unknown": created,
+        }
         found = Since(**{**found.__dict__, **more})
     cursor.execute("SET LOCAL enable_nestloop = on; SET LOCAL enable_mergejoin = on")
     return found

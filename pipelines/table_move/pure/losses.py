@@ -21,6 +21,7 @@ class LossKind(StrEnum):
     DOES_NOT_FIT = "does_not_fit"
     DELETION_COMES_BACK = "deletion_comes_back"
     REFERENCE_DOES_NOT_FIT = "reference_does_not_fit"
+    REFERENCE_COLUMN_GONE = "reference_column_gone"
     REFERRED_TO = "referred_to"
     KEPT = "kept"
 
@@ -38,6 +39,8 @@ SENTENCES: dict[LossKind, str] = {
     LossKind.DOES_NOT_FIT: "edited rows whose new value does not fit the old column",
     LossKind.DELETION_COMES_BACK: "deleted rows that come back, because something else needs the old row",
     LossKind.REFERENCE_DOES_NOT_FIT: "references whose old value does not fit their column, and that stay as they are",
+    LossKind.REFERENCE_COLUMN_GONE: "columns of references that are not there under the name that the move knows; one "
+    "that was renamed would keep new ids, which lead to nothing then: rename it back until the rollback is done",
     LossKind.REFERRED_TO: "rows that stay, because a foreign key refers to them",
     LossKind.KEPT: "rows that stay, because a trigger keeps them or the database refuses to delete them",
 }
@@ -138,6 +141,7 @@ class Since:
     other_columns: tuple[str, ...] = ()
     unfit: tuple[str, ...] = ()
     unfit_references: tuple[str, ...] = ()
+    gone_columns: tuple[str, ...] = ()
     referred: tuple[str, ...] = ()
 
     @property
@@ -170,6 +174,7 @@ def losses(since: Since, *, switched: bool) -> tuple[Loss, ...]:
             dict.fromkeys(row.source_id for row in since.deleted if row.source_id not in deletions)
         ),
         LossKind.REFERENCE_DOES_NOT_FIT: since.unfit_references,
+        LossKind.REFERENCE_COLUMN_GONE: since.gone_columns,
         LossKind.REFERRED_TO: since.referred,
     }
     return tuple(Loss(kind=kind, keys=keys) for kind, keys in found.items() if keys)
