@@ -229,3 +229,19 @@ def test_a_trace_holds_no_values(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines.endswith("RuntimeError")
     assert re.search(r'test_leaks\.py", line \d+, in fail\n    int\(text\)', lines)
     assert SECRET not in lines.replace('text = "CANARY"', "")
+
+
+@pytest.mark.parametrize("level", ["NOTICE", "WARNING", "INFO"])
+def test_what_the_server_says_at_the_login_is_not_shown(planted: Application, level: str) -> None:
+    """libpq writes notices to the standard error itself until psycopg2 has the connection."""
+    if planted.value("SELECT current_setting('server_version_num')::int") < 170000:
+        pytest.skip("no login event triggers")
+    planted.execute(
+        "CREATE FUNCTION greet() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" RAISE {level} 'seen %', (SELECT max(old::text) FROM public.prompt_templates AS old); END $$;"
+        "CREATE EVENT TRIGGER greet ON login EXECUTE FUNCTION greet()"
+    )
+    answer = call("status", "--json", "--log-format", "json", DATABASE_URL=planted.url)
+    assert answer.code == 0, answer.err
+    assert SECRET not in answer.out + answer.err
+    assert all(line.startswith("{") for line in answer.err.splitlines()), answer.err

@@ -24,6 +24,7 @@ from pipelines.table_move.database.server import (
     require_sessions,
     set_name,
 )
+from pipelines.table_move.database.silence import silence_libpq
 from pipelines.table_move.errors import Blocked, ConnectionLost
 from pipelines.table_move.pure.server_blockers import version_blocker
 
@@ -123,6 +124,7 @@ class Database:
         return {**self.parameters, **self.server.place, **own}
 
     def _open(self) -> Session:
+        silence_libpq()
         try:
             try:
                 return psycopg2.connect(connection_factory=Session, cursor_factory=Cursor, **self.arguments)

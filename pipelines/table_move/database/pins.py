@@ -55,7 +55,7 @@ PINS = (
     Pin("plpgsql.extra_warnings", "none", "what is allowed stays allowed"),
     Pin("default_transaction_deferrable", "off", "a snapshot is not waited for"),
     Pin("exit_on_error", "off", "a refused row would end the session"),
-    Pin("client_min_messages", "warning", "nobody reads notices"),
+    Pin("client_min_messages", "error", "nobody reads notices, and what they quote may be a secret"),
     Pin("statement_timeout", "0", _TIME),
     Pin("lock_timeout", "0", _TIME),
     Pin("idle_in_transaction_session_timeout", "15s", "who sleeps while it reads keeps out whoever changes a table"),
