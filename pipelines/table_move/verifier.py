@@ -49,6 +49,7 @@ def verify(database: Database, move: Move, settings: Settings) -> tuple[dict[str
     standing = Standing(
         settled_until=settled if milestone is Milestone.COPYING else None,
         switched=is_switched(milestone),
+        following=milestone in (Milestone.SWITCHED, Milestone.RETIRED),
         settled=milestone in DONE,
         dangling_allowed=settings.allow_dangling,
     )

@@ -17,6 +17,12 @@ CREATE OR REPLACE TRIGGER pipelines_frozen BEFORE INSERT OR UPDATE OR DELETE OR 
 FOR EACH STATEMENT EXECUTE FUNCTION pipelines.refuse_write({frozen_for});
 ALTER TABLE {source} ENABLE ALWAYS TRIGGER pipelines_frozen;
 
+-- name: has_written
+-- Whether this transaction, through what its statements set off, has changed rows of a table or deleted some. A server
+-- that does not count cannot tell.
+SELECT NOT current_setting('track_counts')::boolean
+    OR pg_stat_get_xact_tuples_updated(%(oid)s::oid) + pg_stat_get_xact_tuples_deleted(%(oid)s::oid) > 0;
+
 -- name: is_frozen
 -- Whether the trigger of the freeze stands and fires for everybody.
 SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = %(oid)s::oid AND tgname = 'pipelines_frozen' AND tgenabled = 'A');

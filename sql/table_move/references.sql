@@ -69,10 +69,14 @@ LEFT JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = r.value AND m.
 LEFT JOIN {target} t ON t.{target_key}::text COLLATE "C" = coalesce(m.target_id::text COLLATE "C", r.written)
 
 -- name: late
--- How many references still hold an old value that the map knows.
+-- How many references still hold an old value that the map knows, and have a row to follow to.
 SELECT count(*) FROM ({references}) r
 JOIN pipelines.id_map m ON m.move = {move} AND m.source_id = r.value AND m.owner_id = r.owner_id
-WHERE m.target_id::text COLLATE "C" <> r.written;
+WHERE m.target_id::text COLLATE "C" <> r.written AND {r_has_a_row};
+
+-- name: has_a_row
+-- The row that the map has for a reference is still there, and its owner's: after the switch it may be deleted or given away.
+EXISTS (SELECT FROM {target} t WHERE t.{target_key} = m.target_id AND {owner_of_t} = r.owner_id)
 
 -- name: plan_changes
 -- The pre-image and the new value of every reference that has to change.

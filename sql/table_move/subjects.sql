@@ -16,22 +16,22 @@ WHERE {s_in_question}
 -- name: target
 -- The target as loaded: one row per source row and owner. Every verdict is true or false, never unknown, so that one
 -- pass counts them all. as_loaded is about rows that this move inserted, as_it_was about those that were there before.
--- content_is_alone: the owner has no other row, unknown to the map, with the same content. settled: the move is done,
--- so that later edits by tenants are information. Joins where sub-selects would be shorter: several workers share them.
+-- content_is_alone: the owner has no other row, unknown to the map, with the same content. switched: the new table is in
+-- charge, so that edits and deletions there are information. Joins where sub-selects would be shorter: several workers share them.
 SELECT m.source_id, m.owner_id::text AS owner_id, m.target_id::text AS target_id, m.disposition, m.owner_rule,
-       {settled} OR t.{target_key} IS NOT NULL AS present,
-       {settled} OR t.{target_key} IS NULL OR {owner_of_t} = m.owner_id AS owner_is_right,
-       {settled} OR t.{target_key} IS NULL OR NOT m.loaded OR ({target_hash} = m.target_hash) IS TRUE AS as_loaded,
-       {settled} OR t.{target_key} IS NULL OR m.loaded OR m.disposition = 'conflict' OR ({target_hash} = m.target_hash) IS TRUE AS as_it_was,
-       {settled} OR ({source_hash} = m.source_hash) IS TRUE AS source_as_read,
-       NOT {settled} OR ({target_hash} = m.target_hash) IS TRUE AS unchanged_since,
-       {settled} OR t.{target_key} IS NULL OR d.digest IS NULL AS content_is_alone,
-       {settled} OR {switched} OR CASE m.owner_rule
+       {switched} OR t.{target_key} IS NOT NULL AS present,
+       {switched} OR t.{target_key} IS NULL OR {owner_of_t} = m.owner_id AS owner_is_right,
+       {switched} OR t.{target_key} IS NULL OR NOT m.loaded OR ({target_hash} = m.target_hash) IS TRUE AS as_loaded,
+       {switched} OR t.{target_key} IS NULL OR m.loaded OR m.disposition = 'conflict' OR ({target_hash} = m.target_hash) IS TRUE AS as_it_was,
+       {switched} OR ({source_hash} = m.source_hash) IS TRUE AS source_as_read,
+       NOT {switched} OR ({target_hash} = m.target_hash) IS TRUE AS unchanged_since,
+       {switched} OR t.{target_key} IS NULL OR d.digest IS NULL AS content_is_alone,
+       {switched} OR CASE m.owner_rule
            WHEN 'owners_file' THEN a.owner_id = m.owner_id
            WHEN 'default' THEN v.default_owner = m.owner_id
            WHEN 'present' THEN true
            ELSE c.source_id IS NOT NULL OR NOT {has_claims} END IS TRUE AS owner_follows_the_rules,
-       {carried}{target_columns_unsettled}
+       {carried}{target_columns_unswitched}
 FROM pipelines.id_map m
 JOIN pipelines.move v ON v.move = m.move
 LEFT JOIN {target} t ON t.{target_key} = m.target_id
@@ -46,12 +46,17 @@ WHERE m.move = {move} AND {m_in_question}
 
 -- name: references
 -- The references: one row per filled column of a referencing row, with a verdict on it.
--- switched: they have been rewired. settled: the move is done, so that what tenants delete is their own affair.
+-- switched: they have been rewired, and what tenants delete or give away in the new table is their own affair. following:
+-- old ids that are written late will follow. settled: the move is done.
 SELECT c.table_name, c.row_key, c.column_name, c.owner_id::text AS owner_id, c.value,
        c.successor_id::text AS successor_id,
-       CASE WHEN c.class = 'dangling' AND ({dangling_allowed} OR {settled}) THEN 'dangling_allowed'
+       CASE WHEN c.class = 'dangling' AND ({dangling_allowed} OR {switched}) THEN 'dangling_allowed'
             WHEN c.class = 'not_copied' AND {settled} THEN 'written_since'
-            WHEN c.class = 'to_rewire' AND {switched} THEN 'left_behind'
+            WHEN c.class = 'to_rewire' AND {switched} THEN CASE
+                WHEN c.home_id IS NULL THEN 'dangling_allowed'
+                WHEN c.home_owner_id <> c.owner_id THEN 'foreign'
+                WHEN {following} THEN 'following'
+                ELSE 'left_behind' END
             WHEN c.class = 'to_rewire' AND c.home_id IS NULL THEN 'without_successor'
             WHEN c.class = 'to_rewire' AND c.home_owner_id <> c.owner_id THEN 'successor_of_another_owner'
             ELSE c.class END AS verdict
@@ -67,6 +72,7 @@ WHERE c.value IS NOT NULL AND {c_in_question}
 -- name: reconciliation
 -- The balance: one row per owner, one for rows without an owner, one for the whole, which also answers the usual
 -- questions after a move: are there rows enough in the target, is the old table gone, are the references still filled.
+-- switched: the new table is in charge; rows that left it since have ended there all the same. deleted_since: how many.
 SELECT coalesce(owner, '(all)') AS owner, coalesce(sum(source_rows), 0) AS source_rows, coalesce(sum(fan_out_copies), 0) AS fan_out_copies,
        coalesce(sum(inserted), 0) AS inserted, coalesce(sum(already_present), 0) AS already_present, coalesce(sum(adopted), 0) AS adopted,
        -- Each of these is in the line of its owner; the line of the whole would count it twice.
@@ -74,7 +80,8 @@ SELECT coalesce(owner, '(all)') AS owner, coalesce(sum(source_rows), 0) AS sourc
        CASE WHEN owner IS NULL THEN 0 ELSE coalesce(sum(rejected), 0) END AS rejected,
        coalesce(sum(source_rows + fan_out_copies), 0) AS began,
        coalesce(sum(inserted + already_present + adopted + conflicts + rejected), 0) AS ended,
-       {settled} OR owner IS NOT NULL OR (SELECT count(*) FROM {target})
+       CASE WHEN owner IS NULL THEN 0 ELSE coalesce(sum(deleted_since), 0) END AS deleted_since,
+       {switched} OR owner IS NOT NULL OR (SELECT count(*) FROM {target})
            >= (SELECT count(*) FROM pipelines.id_map m WHERE m.move = {move} AND m.disposition <> 'conflict')
            AS target_count_suffices,
        owner IS NOT NULL OR NOT {retired} OR to_regclass(quote_ident({old_schema}) || '.' || quote_ident({old_table})) IS NULL
@@ -85,7 +92,8 @@ SELECT coalesce(owner, '(all)') AS owner, coalesce(sum(source_rows), 0) AS sourc
            WHERE c.move = {move} AND r.value IS NULL) AS references_are_filled
 FROM (
     SELECT coalesce(p.owner_id::text, '(no owner)') AS owner, count(*) AS source_rows, 0 AS fan_out_copies,
-           0 AS inserted, 0 AS already_present, 0 AS adopted, 0 AS conflicts, 0 AS rejected
+           0 AS inserted, 0 AS already_present, 0 AS adopted, 0 AS conflicts, 0 AS rejected,
+           0 AS deleted_since
     FROM {source} s LEFT JOIN (
         SELECT source_id, owner_id FROM pipelines.id_map WHERE move = {move} AND owner_rule <> 'copy'
         UNION ALL
@@ -94,17 +102,18 @@ FROM (
     WHERE {s_in_question} GROUP BY 1
     UNION ALL
     SELECT m.owner_id::text, 0, count(*) FILTER (WHERE m.owner_rule = 'copy'),
-           count(*) FILTER (WHERE m.disposition = 'inserted' AND (t.{target_key} IS NOT NULL OR {settled})),
-           count(*) FILTER (WHERE m.disposition = 'already_present' AND (t.{target_key} IS NOT NULL OR {settled})),
-           count(*) FILTER (WHERE m.disposition = 'adopted' AND (t.{target_key} IS NOT NULL OR {settled})),
-           count(*) FILTER (WHERE m.disposition = 'conflict'), 0
+           count(*) FILTER (WHERE m.disposition = 'inserted' AND (t.{target_key} IS NOT NULL OR {switched})),
+           count(*) FILTER (WHERE m.disposition = 'already_present' AND (t.{target_key} IS NOT NULL OR {switched})),
+           count(*) FILTER (WHERE m.disposition = 'adopted' AND (t.{target_key} IS NOT NULL OR {switched})),
+           count(*) FILTER (WHERE m.disposition = 'conflict'), 0,
+           count(*) FILTER (WHERE {switched} AND t.{target_key} IS NULL)
     FROM pipelines.id_map m
     LEFT JOIN {target} t ON t.{target_key} = m.target_id
     LEFT JOIN {source} s ON {source_matters} AND s.{source_key}::text COLLATE "C" = m.source_id
     WHERE m.move = {move} AND {m_in_question} GROUP BY 1
     UNION ALL
     SELECT coalesce(r.owner_id::text, '(no owner)'), 0, count(*) FILTER (WHERE r.owner_rule IS NOT DISTINCT FROM 'copy'),
-           0, 0, 0, 0, count(*)
+           0, 0, 0, 0, count(*), 0
     FROM pipelines.rejected r
     LEFT JOIN {source} s ON {source_matters} AND s.{source_key}::text COLLATE "C" = r.source_id
     WHERE r.move = {move} AND {r_in_question} GROUP BY 1

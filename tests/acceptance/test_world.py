@@ -113,13 +113,14 @@ def test_each_state_of_a_move_is_told_by_every_verb_and_error(small: Application
     assert told(answer, small, code=130) is Stands.SWITCHED
     assert every_error(small, tmp_path) == {Stands.SWITCHED}
 
-    small.execute("UPDATE stages SET stage_selection_template_id = 'nothing'")
+    waiting = small.stage(2, small.business(2), "a")  # an old id, of a business that has no copy
     answer = run_here("run", *options, "--grace", "0s", **url)
     assert told(answer, small, code=8) is Stands.RETIRED
     assert "Decide between repair and rollback" in answer.err
     assert told(run_here("verify", *options, **url), small, code=8) is Stands.RETIRED
     assert every_error(small, tmp_path) == {Stands.RETIRED}
 
+    small.execute("DELETE FROM stages WHERE stage_id = %s", (waiting,))
     small.execute("UPDATE stages SET stage_selection_template_id = 'a'")
     assert told(run_here("run", *options, **url), small, code=0) is Stands.RETIRED
     assert every_error(small, tmp_path) == {Stands.RETIRED}

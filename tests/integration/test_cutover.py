@@ -335,6 +335,8 @@ LATER = {
     "unchanged_since_the_move",
     "old_table_is_gone",
     "references_are_still_filled",
+    "nothing_was_deleted_since",
+    "no_old_id_is_to_follow",
 }
 
 
@@ -362,6 +364,7 @@ def test_each_expectation_that_matters_later_fails_then(
     going = begin()
     copy(going.attempt)
     application.execute("UPDATE templates SET content = 'edited'")
+    application.execute("DELETE FROM templates WHERE business_id = %s", (shared[1],))
     application.stage(9, shared[0], "nowhere")
     old_id = application.value("SELECT min(template_id) FROM prompt_templates")
     application.stage(10, application.business(70), old_id)  # of a business that had none of it
@@ -377,6 +380,7 @@ def test_each_expectation_that_matters_later_fails_then(
         (going.attempt.names, Standing(switched=True)),
         (going.attempt.names, Standing(dangling_allowed=True)),
         (retired, Standing(switched=True)),
+        (retired, Standing(switched=True, following=True)),
         (retired, Standing(switched=True, settled=True)),
     ):
         rows = gate.run_suites(

@@ -99,6 +99,15 @@ def test_hostile_text_is_shown_and_does_nothing() -> None:
     assert not re.search(r"https?://", page)
 
 
+def test_a_balance_whose_check_has_failed_does_not_hold_although_the_sums_agree() -> None:
+    one = facts()
+    failed = replace(one.checks[0], suite="reconciliation", expectation="balance_holds", severity="critical")
+    page = render(replace(one, checks=[*one.checks, failed]))
+    assert "The balance holds." not in page
+    assert "the check balance_holds has failed" in page
+    assert "The balance holds." in render(replace(one, checks=[failed, replace(failed, success=True)]))
+
+
 def test_a_balance_that_does_not_hold_is_said_so() -> None:
     assert "The balance holds." in render(facts())
     assert "The balance does not hold." in render(facts(inserted=8))

@@ -27,6 +27,7 @@ from pipelines.table_move.database.locking import (
 from pipelines.table_move.database.rewire import carry_out, plan_changes, rewire
 from pipelines.table_move.database.unchanged import require_unchanged
 from pipelines.table_move.database.workers import beside
+from pipelines.table_move.errors import GateClosed
 from pipelines.table_move.status import Milestone
 
 
@@ -75,6 +76,7 @@ def _switch_once(
             pause.still_within()
             with checking():  # it looks at what is committed, which the change is not yet
                 written += carry_out(cursor, attempt)
+                _require_target_kept(cursor, attempt)
             pause.still_within()
             cursor.execute(names.query("cutover.freeze", frozen_for=sql.Literal(names.frozen_names)))
             journal.reach(cursor, names.key, attempt.run_id, Milestone.SWITCHED)
@@ -100,6 +102,21 @@ def _settle(cursor: extensions.cursor, attempt: Attempt, since: int) -> int:
     require_unchanged(cursor, attempt)  # from here nobody can change the target either
     plan_changes(attempt, since=since)
     return written
+
+
+def _require_target_kept(cursor: extensions.cursor, attempt: Attempt) -> None:
+    """What the new table loses later is its owners' affair: it must lose nothing by the switch itself."""
+    names = attempt.names
+    cursor.execute(names.query("cutover.has_written"), {"oid": attempt.located.facts.target.oid})
+    if not cursor.fetchone()[0]:
+        return
+    cursor.execute(names.query("catchup.target_has_moved", m_in_question=names.everything))
+    if cursor.fetchone()[0]:
+        raise GateClosed(
+            f"The change of the references has changed rows of {names.move.target.table}, or deleted them.",
+            untouched="The switch was rolled back; rows and references are as they were.",
+            next_step="Look at triggers on the referencing tables that write to the new table, then run again.",
+        )
 
 
 def _lock_target(cursor: extensions.cursor, attempt: Attempt) -> None:

@@ -58,12 +58,12 @@ def rewire(cursor: extensions.cursor, attempt: Attempt, *, in_question: sql.Comp
     """Rewire every reference that holds an old value the map knows. Returns how many were changed.
 
     Our own output is never mapped again: what is looked up is the value before this transaction.
-    in_question: which references `r`; None: all.
+    in_question: which references `r`; None: all that have a row to follow to.
     """
     names = attempt.names
     cursor.execute(names.query("references.mark"))
     mark = {"mark": cursor.fetchone()[0]}
-    _plan(cursor, attempt, in_question=in_question or names.everything)
+    _plan(cursor, attempt, in_question=in_question or names.query("references.has_a_row"))
     if cursor.rowcount == 0:
         return 0
     cursor.execute("ANALYZE pipelines.reference_change")
@@ -74,8 +74,8 @@ def rewire(cursor: extensions.cursor, attempt: Attempt, *, in_question: sql.Comp
 
 
 def late_references(cursor: extensions.cursor, names: Names) -> int:
-    """How many references hold an old value that the map knows."""
-    cursor.execute(names.query("references.late"))
+    """How many references hold an old value that the map knows, and have a row to follow to."""
+    cursor.execute(names.query("references.late", r_has_a_row=names.query("references.has_a_row")))
     return cursor.fetchone()[0]
 
 

@@ -16,13 +16,16 @@ class Standing:
 
     settled_until: writers are at work; rows that may have been written since (see `versions`) are left to the switch.
     touched: writers are excluded; only the rows in `pipelines.touched`, which is everything that was left.
-    switched: the references have been rewired.
-    settled: the move is done, and what tenants change is their own affair.
+    switched: the references have been rewired and the new table is in charge: what tenants change there is their own
+        affair. That nothing was lost before is proven under the locks of the switch.
+    following: references that are written late, with old ids, will still follow.
+    settled: the move is done.
     """
 
     settled_until: int | None = None
     touched: bool = False
     switched: bool = False
+    following: bool = False
     settled: bool = False
     dangling_allowed: bool = False
 
@@ -32,6 +35,7 @@ def subject_query(names: Names, subject: str, standing: Standing) -> sql.Composa
     more = {
         "settled": sql.Literal(standing.settled),
         "switched": sql.Literal(standing.switched),
+        "following": sql.Literal(standing.following),
         "dangling_allowed": sql.Literal(standing.dangling_allowed),
         "source_matters": sql.Literal(standing.settled_until is not None),
         **_in_question(names, subject, standing),
@@ -42,8 +46,8 @@ def subject_query(names: Names, subject: str, standing: Standing) -> sql.Composa
     if subject == "references":
         more["classified"] = names.query("references.classified")
     if subject == "target":
-        more["carried"] = _carried(names, more["settled"])
-        more["target_columns_unsettled"] = _until_settled(names, more["settled"])
+        more["carried"] = _carried(names, more["switched"])
+        more["target_columns_unswitched"] = _until_switched(names, more["switched"])
         more["has_claims"] = names.query("copy.has_claims")
     if subject == "reconciliation":
         more["retired"] = sql.Literal(names.source_schema != names.schema)
@@ -74,19 +78,19 @@ def _in_question(names: Names, subject: str, standing: Standing) -> dict[str, sq
     }
 
 
-def _carried(names: Names, settled: sql.Composable) -> sql.Composable:
+def _carried(names: Names, switched: sql.Composable) -> sql.Composable:
     """A verdict per carried column, `COLUMN_is_carried`, each with a comma behind it.
 
     Compared as text, byte for byte: jsonb finds 1.0 equal to 1.00, json nothing equal to anything, and NULL is carried
     too.
     """
     verdict = sql.SQL(
-        "{settled} OR t.{key} IS NULL OR s.{source_key} IS NULL OR m.kept_target"
+        "{switched} OR t.{key} IS NULL OR s.{source_key} IS NULL OR m.kept_target"
         ' OR t.{a}::text COLLATE "C" IS NOT DISTINCT FROM s.{b}::text COLLATE "C" AS {name}, '
     )
     return sql.Composed(
         verdict.format(
-            settled=settled,
+            switched=switched,
             key=sql.Identifier(names.move.target.key),
             source_key=sql.Identifier(names.move.source.key),
             a=sql.Identifier(target),
@@ -107,9 +111,9 @@ def _declared(names: Names) -> sql.Composable:
     )
 
 
-def _until_settled(names: Names, settled: sql.Composable) -> sql.Composable:
-    """The written columns; once the move is done they are the tenants' own affair, and read as missing."""
+def _until_switched(names: Names, switched: sql.Composable) -> sql.Composable:
+    """The written columns; once the new table is in charge they are the tenants' own affair, and read as missing."""
     return sql.SQL(", ").join(
-        sql.SQL("CASE WHEN NOT {} THEN {} END AS {}").format(settled, as_text("t", name), sql.Identifier(name))
+        sql.SQL("CASE WHEN NOT {} THEN {} END AS {}").format(switched, as_text("t", name), sql.Identifier(name))
         for name in names.move.target.columns
     )
