@@ -200,7 +200,7 @@ BEGIN
     IF homeless IS NOT NULL AND NOT accept_loss THEN
         RAISE EXCEPTION 'the old table has no place for: %', homeless
             USING HINT = 'Nothing was changed. Save what is needed; to go back all the same: '
-                         'PGOPTIONS=''-c pipelines.accept_loss=on''';
+                         'down --accept-loss; with psql PGOPTIONS=''-c pipelines.accept_loss=on''';
     ELSIF homeless IS NOT NULL THEN
         RAISE WARNING 'without a place in the old table: %', homeless;
     END IF;

@@ -63,7 +63,7 @@ BEGIN
         IF deleted > 0 AND NOT accept_loss THEN
             RAISE EXCEPTION '% rows of % are deleted softly and would live again', deleted, of_table
                 USING HINT = 'Nothing was changed. Restore them or delete them for good; to go back all the same: '
-                             'PGOPTIONS=''-c pipelines.accept_loss=on'', or down --accept-loss';
+                             'down --accept-loss; with psql PGOPTIONS=''-c pipelines.accept_loss=on''';
         END IF;
         EXECUTE format('ALTER TABLE %s.%I DROP COLUMN deleted_at', home, of_table);
     END LOOP;

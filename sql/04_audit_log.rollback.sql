@@ -49,7 +49,7 @@ BEGIN
     IF EXISTS (SELECT FROM audit.change) AND NOT accept_loss THEN
         RAISE EXCEPTION 'the lines of audit.change would be lost'
             USING HINT = 'Nothing was changed. Save them first: \copy (SELECT * FROM audit.change) TO FILE; to go back all the '
-                         'same: PGOPTIONS=''-c pipelines.accept_loss=on'', or down --accept-loss';
+                         'same: down --accept-loss; with psql PGOPTIONS=''-c pipelines.accept_loss=on''';
     END IF;
     PERFORM set_config('client_min_messages', 'warning', true);
     FOREACH of_table IN ARRAY ARRAY['stages', 'templates'] LOOP

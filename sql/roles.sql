@@ -22,8 +22,17 @@ DO $$
 DECLARE
     owner name := (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'public.prompt_templates'::regclass);
 BEGIN
-    IF NOT pg_has_role('mover', owner, 'USAGE') THEN
+    IF pg_has_role('mover', owner, 'USAGE') THEN
+        RETURN;
+    END IF;
+    -- A role made NOINHERIT would be a member and have no right by it.
+    IF current_setting('server_version_num')::int >= 160000 THEN
+        EXECUTE format('GRANT %I TO mover WITH INHERIT TRUE', owner);
+    ELSE
         EXECUTE format('GRANT %I TO mover', owner);
+        IF NOT pg_has_role('mover', owner, 'USAGE') THEN
+            ALTER ROLE mover INHERIT;
+        END IF;
     END IF;
 END $$;
 -- Going back needs CREATE on the schema that the table returns to, for `mover`; after a purge for its owner as well.

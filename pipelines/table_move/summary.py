@@ -79,17 +79,19 @@ def summarise(
         "settings": settings.shown(),
         "code_version": code_version(names.move),
         "command": f"python -m {names.move.package}",
-        "next": _next_calls(next_calls(settings, names.move), ending.run_id, where.world.archive),
+        "next": _next_calls(next_calls(settings, names.move), settings, ending.run_id, where.world.archive),
         "started_at": None if last is None else f"{last.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "versions": _versions(cursor),
     }
 
 
-def _next_calls(calls: CommandLine, run_id: int | None, archive: str | None) -> dict[str, str]:
-    """The complete commands that may come next, by their purpose; `needs` is what they want in the environment."""
+def _next_calls(calls: CommandLine, settings: Settings, run_id: int | None, archive: str | None) -> dict[str, str]:
+    """The complete commands that may come next, by their purpose; `needs` is what they want in the environment, and
+    `again` the run that ended before its end: it stops where that one was to stop."""
     return {
         "needs": "DATABASE_URL set as for this call" if calls.url_in_environment else "",
         "run": calls.line("run"),
+        "again": calls.line("run", *(["--until", settings.until] if settings.until else [])),
         "verify": calls.line("verify"),
         "status": calls.line("status"),
         "report": calls.line("report", *([] if run_id is None else ["--run", str(run_id)])),

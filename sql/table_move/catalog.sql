@@ -4,8 +4,11 @@ SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), s.settin
        current_setting('server_encoding'), current_setting('block_size')::int,
        extract(epoch FROM current_setting('deadlock_timeout')::interval)::float8, current_database(),
        has_database_privilege(current_database(), 'CREATE'), has_database_privilege(current_database(), 'TEMPORARY'),
-       current_user
-FROM pg_settings s WHERE s.name = 'default_transaction_read_only';
+       current_user, session_user, u.rolinherit,
+       CASE WHEN r.rolsuper THEN -1 ELSE r.rolconnlimit END, CASE WHEN r.rolsuper THEN -1 ELSE d.datconnlimit END
+FROM pg_settings s, pg_roles r, pg_roles u, pg_database d
+WHERE s.name = 'default_transaction_read_only' AND r.rolname = session_user AND u.rolname = current_user
+  AND d.datname = current_database();
 
 -- name: schema_rights
 -- What our role may do in the application's schema; no row where there is no such schema.

@@ -295,6 +295,15 @@ RIGHTS = [
     ),
     Case(
         "missing_right",
+        "mover does not own public.prompt_templates, which has to be retired; keeper does",
+        "ALTER ROLE mover NOINHERIT; ALTER TABLE prompt_templates OWNER TO keeper; GRANT keeper TO mover;"
+        "GRANT SELECT ON prompt_templates TO mover",
+        mover=True,
+    ),
+    Case("connection_limit", "The role mover may have 5", "ALTER ROLE mover CONNECTION LIMIT 5", mover=True),
+    Case("connection_limit", "may have 8", DATABASE.format("ALTER DATABASE %I CONNECTION LIMIT 8"), mover=True),
+    Case(
+        "missing_right",
         "mover does not own public.prompt_templates, which has to be retired; The Keeper does",
         'CREATE ROLE "The Keeper"; ALTER TABLE prompt_templates OWNER TO "The Keeper";'
         "GRANT SELECT ON prompt_templates TO mover",

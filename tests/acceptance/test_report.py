@@ -143,3 +143,15 @@ def test_past_runs_and_checks_are_listed(application: Application, trouble: dict
     assert all(check["reason"] and check["remedy"] for check in checks.json["checks"])
     assert "nothing_dangles" in {check["expectation"] for check in checks.json["checks"]}
     assert not (tmp_path / "none").exists(), "it only shows"
+
+
+def test_a_rehearsal_that_is_repeated_after_a_repair_stays_one(application: Application, tmp_path: Path) -> None:
+    business = application.business(1)
+    application.template("a")
+    application.stage(1, business, "nowhere")
+    answer = run(application.url, tmp_path, "--until", "verify")
+    assert answer.code == 4, answer.err
+    assert "run --until verify" in answer.json["next"]["again"]
+    page = Path(answer.json["report"]).read_text(encoding="utf-8")
+    assert page.count("templates run --until verify") == 1, "the command after 'Put the rows right, then'"
+    assert "templates run --report-dir" not in page

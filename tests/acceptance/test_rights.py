@@ -86,6 +86,14 @@ def test_the_application_goes_on_as_the_owner_before_and_after_and_reads_all_the
     assert application.value("SELECT tableowner FROM pg_tables WHERE tablename = 'prompt_templates'") == "keeper"
 
 
+def test_a_role_that_does_not_inherit_gets_the_rights_of_roles_sql_too(application: Application, mover: str) -> None:
+    application.execute("REVOKE keeper FROM mover; ALTER ROLE mover NOINHERIT")
+    application.execute((ROOT / "sql" / "roles.sql").read_text(encoding="utf-8"))
+    answer = call("plan", "--json", DATABASE_URL=mover)
+    application.execute("ALTER ROLE mover INHERIT")
+    assert answer.code == 0, answer.json["blockers"]
+
+
 def test_the_documented_rights_are_enough_to_go_back_also_from_an_archive(
     application: Application, mover: str, tmp_path: Path
 ) -> None:

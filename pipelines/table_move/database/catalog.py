@@ -127,6 +127,10 @@ def _server(cursor: extensions.cursor) -> Server:
         may_create_schemas=row[8],
         may_use_temporary_tables=row[9],
         user=row[10],
+        login=row[11],
+        inherits=row[12],
+        role_limit=row[13],
+        database_limit=row[14],
     )
 
 

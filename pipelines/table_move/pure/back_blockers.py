@@ -9,7 +9,7 @@ from pipelines.table_move.errors import Blocker
 from pipelines.table_move.pure.dependent_blockers import written_blockers
 from pipelines.table_move.pure.facts import Facts, Relation
 from pipelines.table_move.pure.quoting import quoted
-from pipelines.table_move.pure.right_blockers import right_blockers
+from pipelines.table_move.pure.right_blockers import membership, right_blockers
 from pipelines.table_move.pure.server_blockers import state_blockers
 from pipelines.table_move.pure.surroundings import Surroundings
 from pipelines.table_move.pure.table_blockers import table_blockers
@@ -35,7 +35,7 @@ def foreign_key_owners(facts: Facts, tables: Iterable[Relation | None]) -> Itera
                 code="missing_right",
                 message=f"{user} does not own {table.label}, whose foreign keys to the old table have to come back; "
                 f"{table.owner} does.",
-                remedy=f"GRANT {quoted(table.owner)} TO {quoted(user)}; -- or run as {table.owner}",
+                remedy=f"{membership(table.owner, facts.server)} -- or run as {table.owner}",
             )
 
 

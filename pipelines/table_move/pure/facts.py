@@ -69,6 +69,9 @@ class Server:
     """The server and our role on it; `deadlock_timeout` in seconds.
 
     read_only_by: where default_transaction_read_only was set, in the words of pg_settings.source.
+    login: the role that has logged in, which may have become `user`. inherits: `user` has the rights of the roles that
+    it is a member of, unless a membership says otherwise.
+    role_limit, database_limit: how many sessions they may have at a time, -1 where there is no limit for us.
     """
 
     version: int
@@ -82,6 +85,10 @@ class Server:
     may_create_schemas: bool
     may_use_temporary_tables: bool
     user: str
+    login: str = ""
+    inherits: bool = True
+    role_limit: int = -1
+    database_limit: int = -1
 
 
 @dataclass(frozen=True, kw_only=True)

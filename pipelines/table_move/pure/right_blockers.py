@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipelines.table_move.errors import Blocker
-from pipelines.table_move.pure.facts import Facts, Relation
+from pipelines.table_move.pure.facts import Facts, Relation, Server
 from pipelines.table_move.pure.quoting import quoted
 from pipelines.table_move.pure.surroundings import Surroundings
 
@@ -90,23 +90,30 @@ def _ownership(facts: Facts) -> Iterator[Blocker]:
     if source is not None and source.kind == "r" and not source.is_owned:
         yield _missing(
             f"{user} does not own {source.label}, which has to be retired; {source.owner} does",
-            _own(source.sql, source.owner, source.owner_is_superuser, user),
+            _own(source.sql, source.owner, source.owner_is_superuser, facts.server),
         )
     for key in facts.foreign_keys if not facts.is_retired else ():
         if not key.is_owned:
             yield _missing(
                 f"{user} does not own {key.schema}.{key.table}, whose foreign key {key.name} has to be dropped and can "
                 f"come back; {key.owner} does",
-                _own(quoted(key.schema, key.table), key.owner, key.owner_is_superuser, user),
+                _own(quoted(key.schema, key.table), key.owner, key.owner_is_superuser, facts.server),
             )
 
 
-def _own(table: str, owner: str, owner_is_superuser: bool, user: str) -> str:
+def _own(table: str, owner: str, owner_is_superuser: bool, server: Server) -> str:
     """Membership leaves the application's own rights as they are, but nobody becomes a superuser for a move."""
-    change = f"ALTER TABLE {table} OWNER TO {quoted(user)};"
     if owner_is_superuser:
-        return f"{change} -- or run as {owner}"
-    return f"GRANT {quoted(owner)} TO {quoted(user)}; -- or run as {owner}"
+        return f"ALTER TABLE {table} OWNER TO {quoted(server.user)}; -- or run as {owner}"
+    return f"{membership(owner, server)} -- or run as {owner}"
+
+
+def membership(role: str, server: Server) -> str:
+    """What gives our role the rights of another one, also where it is a member already but does not inherit."""
+    grant = f"GRANT {quoted(role)} TO {quoted(server.user)}"
+    if server.version >= 160000:
+        return f"{grant} WITH INHERIT TRUE;"
+    return f"{grant};" if server.inherits else f"{grant}; ALTER ROLE {quoted(server.user)} INHERIT;"
 
 
 def _row_security(facts: Facts) -> Iterator[Blocker]:

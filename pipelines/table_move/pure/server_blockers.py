@@ -11,12 +11,14 @@ from pipelines.table_move.pure.quoting import quoted
 from pipelines.table_move.pure.surroundings import Collation, Surroundings
 
 OLDEST, NEWEST = 15, 18  # the majors that the tests run on
+SESSIONS = 10  # that a run has at a time, at most
 
 _SESSION = "SET default_transaction_read_only = off; "  # without it the command itself would be refused
 
 
 def server_blockers(facts: Facts, around: Surroundings) -> Iterator[Blocker]:
     yield from state_blockers(facts.server)
+    yield from _connections(facts.server)
     yield from _collation(facts.server, around.collation)
     yield from _disk(facts, around.disk_free)
 
@@ -41,6 +43,18 @@ def state_blockers(server: Server) -> Iterator[Blocker]:
             message=f"The database is encoded in {server.encoding}; texts are carried byte for byte only in UTF8.",
             remedy="Move the database to encoding UTF8 first (pg_dump, createdb -E UTF8, pg_restore).",
         )
+
+
+def _connections(server: Server) -> Iterator[Blocker]:
+    """A limit on connections that a run would meet after the copy."""
+    limits = {("ROLE", server.login): server.role_limit, ("DATABASE", server.database): server.database_limit}
+    for (kind, name), limit in limits.items():
+        if 0 <= limit < SESSIONS:
+            yield Blocker(
+                code="connection_limit",
+                message=f"The {kind.lower()} {name} may have {limit} connections at a time; a run needs {SESSIONS}.",
+                remedy=f"ALTER {kind} {quoted(name)} CONNECTION LIMIT {SESSIONS}; -- more where others use it too",
+            )
 
 
 def version_blocker(version: int) -> Blocker | None:

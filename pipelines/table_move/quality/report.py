@@ -146,13 +146,16 @@ def _ended(summary: Mapping[str, Any]) -> str:
 
 def _next(summary: Mapping[str, Any], purpose: str) -> str:
     """The complete command; of a run whose journal has none, only the verb."""
-    verb = {"preview": "rollback --dry-run", "report": f"report --run {summary.get('run_id')}"}.get(purpose, purpose)
+    verb = {"again": "run", "preview": "rollback --dry-run", "report": f"report --run {summary.get('run_id')}"}.get(
+        purpose, purpose
+    )
     return summary.get("next", {}).get(purpose, f"{summary.get('command', 'python -m …')} {verb}")
 
 
 def _go_on(summary: Mapping[str, Any]) -> tuple[str, str, str]:
     """May I go on: the word, why, and the command."""
-    failed, run, verify = summary["gate"]["failed_critical"], _next(summary, "run"), _next(summary, "verify")
+    failed = summary["gate"]["failed_critical"]
+    run, again, verify = (_next(summary, purpose) for purpose in ("run", "again", "verify"))
     if failed and summary.get("world") in SWITCHED:
         return (
             "Decide.",
@@ -175,7 +178,7 @@ def _go_on(summary: Mapping[str, Any]) -> tuple[str, str, str]:
         "checked": ("Yes.", "No critical check failed.", run),
         "paused": ("Yes.", "It stopped where it was told to, and every critical check that ran has passed.", run),
         "running": ("Wait.", "The run is under way.", _next(summary, "status")),
-        "interrupted": ("Yes.", "What was committed stays; the same command goes on from there.", run),
+        "interrupted": ("Yes.", "What was committed stays; the same command goes on from there.", again),
     }.get(
         _ended(summary),
         (
@@ -183,7 +186,7 @@ def _go_on(summary: Mapping[str, Any]) -> tuple[str, str, str]:
             f"{failed} critical {'check has' if failed == 1 else 'checks have'} failed. Put the rows right, then:"
             if failed
             else "Put right what the message says, then:",
-            run,
+            again,
         ),
     )
 
