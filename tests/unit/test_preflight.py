@@ -151,7 +151,7 @@ def test_nobody_becomes_a_superuser_for_a_move_and_no_application_loses_its_tabl
         (blocker,) = found(replace(FACTS, source=replace(FACTS.source, is_owned=False, **owner)))
         return blocker.remedy
 
-    assert remedy(owner="app").startswith('GRANT "app" TO "Mover";')
+    assert remedy(owner="app").startswith('GRANT "app" TO "Mover" WITH INHERIT TRUE;')
     assert remedy(owner="root", owner_is_superuser=True).startswith('ALTER TABLE "public"."prompt_templates" OWNER TO')
 
 
