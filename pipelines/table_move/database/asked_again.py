@@ -15,17 +15,23 @@ from typing import NamedTuple
 from psycopg2 import _psycopg, extensions
 
 _SQLSTATE_ONLY = 3  # PQERRORS_SQLSTATE
-_OK, _READING, _WRITING = 0, 1, 2
+_OK, _BAD = 0, 1  # ConnStatusType
+_READING, _WRITING = 1, 2  # PostgresPollingStatusType
 _LAST_CODE = re.compile(r":  ([0-9A-Z]{5})$", re.MULTILINE)
 
 
 class Again(NamedTuple):
-    """sqlstate: the server's, else empty. reached: how far it got, as libpq's ConnStatusType."""
+    """sqlstate: the server's, else empty. reached: how far it got, as libpq's ConnStatusType.
+
+    place: for people, with what libpq has from the environment or a service file; no secret in it.
+    """
 
     sqlstate: str
     needs_password: bool
     is_open: bool
+    is_late: bool
     reached: int
+    place: str
 
 
 def ask_again(parameters: Mapping[str, str], *, seconds: float) -> Again:
@@ -36,8 +42,15 @@ def ask_again(parameters: Mapping[str, str], *, seconds: float) -> Again:
         libpq.PQsetErrorVerbosity(handle, _SQLSTATE_ONLY)
         reached = _follow(libpq, handle, ends=time.monotonic() + seconds)
         codes = _LAST_CODE.findall(libpq.PQerrorMessage(handle).decode("utf-8", "replace"))
-        is_open = libpq.PQstatus(handle) == _OK
-        return Again(codes[-1] if codes else "", bool(libpq.PQconnectionNeedsPassword(handle)), is_open, reached)
+        ended = libpq.PQstatus(handle)
+        return Again(
+            codes[-1] if codes else "",
+            needs_password=bool(libpq.PQconnectionNeedsPassword(handle)),
+            is_open=ended == _OK,
+            is_late=ended not in (_OK, _BAD),
+            reached=reached,
+            place=_place(libpq, handle),
+        )
     finally:
         libpq.PQfinish(handle)
 
@@ -55,12 +68,20 @@ def _follow(libpq: ctypes.CDLL, handle: int, *, ends: float) -> int:
     return reached
 
 
+def _place(libpq: ctypes.CDLL, handle: int) -> str:
+    parts = (getattr(libpq, name)(handle) or b"" for name in ("PQhost", "PQport", "PQdb", "PQuser"))
+    host, port, database, user = (part.decode("utf-8", "replace") for part in parts)
+    return f"{host or 'local socket'}:{port}/{database} as {user}"
+
+
 def _libpq() -> ctypes.CDLL:
     """The one that psycopg2 has loaded."""
     found = ctypes.CDLL(_psycopg.__file__)
     found.PQconnectStart.argtypes, found.PQconnectStart.restype = [ctypes.c_char_p], ctypes.c_void_p
     found.PQsetErrorVerbosity.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    for name in ("PQconnectPoll", "PQstatus", "PQerrorMessage", "PQsocket", "PQconnectionNeedsPassword", "PQfinish"):
+    for name in ("PQconnectPoll", "PQstatus", "PQsocket", "PQconnectionNeedsPassword", "PQfinish"):
         getattr(found, name).argtypes = [ctypes.c_void_p]
-    found.PQerrorMessage.restype, found.PQfinish.restype = ctypes.c_char_p, None
+    for name in ("PQhost", "PQport", "PQdb", "PQuser", "PQerrorMessage"):
+        getattr(found, name).argtypes, getattr(found, name).restype = [ctypes.c_void_p], ctypes.c_char_p
+    found.PQfinish.restype = None
     return found

@@ -13,8 +13,8 @@ import psycopg2
 from psycopg2 import extensions, sql
 
 from pipelines.table_move.database.cursor import Cursor
+from pipelines.table_move.database.not_connected import not_connected
 from pipelines.table_move.database.pins import PATH, pin, start_up_options
-from pipelines.table_move.database.refusals import refused
 from pipelines.table_move.database.server import (
     Backend,
     Server,
@@ -137,7 +137,8 @@ class Database:
                 raise no_room() from None
             if not isinstance(problem, psycopg2.OperationalError):
                 raise
-            raise refused(problem, label=self.label) from None
+            has_met = not self.server.is_new
+            raise not_connected(problem, self.arguments, label=self.label, has_met=has_met) from None
 
     def cancel(self, sessions: Iterable[extensions.connection] | None = None) -> None:
         """Cancel the statements that run in these sessions, or in any. For another thread than theirs.
