@@ -15,13 +15,14 @@ WHERE {s_in_question}
 
 -- name: target
 -- The target as loaded: one row per source row and owner. Every verdict is true or false, never unknown, so that one
--- pass counts them all. as_loaded is about rows that this move inserted, as_it_was about those that were there before.
+-- pass counts them all. as_loaded is about rows that this move inserted, as_it_was about those that were there before;
+-- a conflict is in the balance.
 -- content_is_alone: the owner has no other row, unknown to the map, with the same content. switched: the new table is in
 -- charge, so that edits and deletions there are information. Joins where sub-selects would be shorter: several workers share them.
 SELECT m.source_id, m.owner_id::text AS owner_id, m.target_id::text AS target_id, m.disposition, m.owner_rule,
        {switched} OR t.{target_key} IS NOT NULL AS present,
        {switched} OR t.{target_key} IS NULL OR {owner_of_t} = m.owner_id AS owner_is_right,
-       {switched} OR t.{target_key} IS NULL OR NOT m.loaded OR ({target_hash} = m.target_hash) IS TRUE AS as_loaded,
+       {switched} OR t.{target_key} IS NULL OR NOT m.loaded OR m.disposition = 'conflict' OR ({target_hash} = m.target_hash) IS TRUE AS as_loaded,
        {switched} OR t.{target_key} IS NULL OR m.loaded OR m.disposition = 'conflict' OR ({target_hash} = m.target_hash) IS TRUE AS as_it_was,
        {switched} OR ({source_hash} = m.source_hash) IS TRUE AS source_as_read,
        NOT {switched} OR ({target_hash} = m.target_hash) IS TRUE AS unchanged_since,

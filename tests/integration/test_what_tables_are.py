@@ -268,7 +268,7 @@ def test_a_column_of_the_target_that_is_made_anew_between_two_runs_closes_the_ga
     filled.execute(CHANGED["a column of the target is made anew"][0])
     again = begin(default_business="Business 1")
     again.copy()
-    with pytest.raises(GateClosed, match="text_is_carried"):
+    with pytest.raises(GateClosed, match="no_conflicts"):
         again.verify()
 
 

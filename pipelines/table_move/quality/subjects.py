@@ -82,10 +82,10 @@ def _carried(names: Names, switched: sql.Composable) -> sql.Composable:
     """A verdict per carried column, `COLUMN_is_carried`, each with a comma behind it.
 
     Compared as text, byte for byte: jsonb finds 1.0 equal to 1.00, json nothing equal to anything, and NULL is carried
-    too.
+    too. A row that the map knows as a conflict is told as one, and not twice.
     """
     verdict = sql.SQL(
-        "{switched} OR t.{key} IS NULL OR s.{source_key} IS NULL OR m.kept_target"
+        "{switched} OR t.{key} IS NULL OR s.{source_key} IS NULL OR m.kept_target OR m.disposition = 'conflict'"
         ' OR t.{a}::text COLLATE "C" IS NOT DISTINCT FROM s.{b}::text COLLATE "C" AS {name}, '
     )
     return sql.Composed(
