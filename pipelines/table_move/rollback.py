@@ -3,7 +3,8 @@ of them `run` can go forward again."""
 
 from __future__ import annotations
 
-from pipelines.table_move.database.attempt import Watch
+from pipelines.table_move.database import run_journal
+from pipelines.table_move.database.attempt import Attempt, Watch
 from pipelines.table_move.database.connect import Database
 from pipelines.table_move.database.lock import exclusive
 from pipelines.table_move.database.patience import look_patiently
@@ -31,6 +32,8 @@ def rollback(database: Database, move: Move, settings: Settings, watch: Watch) -
         settle_in(database, outlook.attempt.located, outlook.row, patience=settings.lock_wait)
         attempt = begin_verb(outlook.attempt, outlook.row, Phase.ROLLBACK, lock_backend=lock_backend)
         going = WayBack(attempt=attempt, milestone=outlook.row.milestone, went=WentBack(losses=outlook.losses))
+        if going.milestone is Milestone.COPYING:
+            going.before = _before(attempt)
         with noted(going):
             if going.milestone is Milestone.PURGED:
                 going.rebuild(outlook.retired, outlook.archive)
@@ -44,6 +47,13 @@ def rollback(database: Database, move: Move, settings: Settings, watch: Watch) -
             else:
                 going.late_references()
             return going.done()
+
+
+def _before(attempt: Attempt) -> WentBack:
+    """What earlier attempts of this way back did, after they had brought the old world back."""
+    with attempt.database.reading() as cursor:
+        told = run_journal.went_back(cursor, attempt.names.key, attempt.run_id)
+    return WentBack() if told is None else WentBack.of_json(told)
 
 
 def preview(database: Database, move: Move, settings: Settings, watch: Watch) -> tuple[Outlook, WentBack]:

@@ -24,11 +24,15 @@ _LEFT = "Only these rows still stand in the new table."
 
 @dataclass
 class WayBack:
-    """An attempt to go back under way, and what it adds up to."""
+    """An attempt to go back under way, and what it adds up to.
+
+    before: what attempts before it, which it completes, have taken back.
+    """
 
     attempt: Attempt
     milestone: Milestone
     went: WentBack = field(default_factory=WentBack)
+    before: WentBack = field(default_factory=WentBack)
     timings: dict[str, float] = field(default_factory=dict)
     remark: str = ""
 
@@ -67,8 +71,7 @@ class WayBack:
         with self._in("inserted rows leave"):
             self._late_references()
             clear_working_tables(self.attempt)
-            removed = remove(self.attempt, accept=self._accept_left)
-            self.went = replace(self.went, removed=removed)
+            remove(self.attempt, accept=self._accept_left, count=self._count_removed)
         self.milestone = Milestone.ROLLED_BACK
 
     def late_references(self) -> None:
@@ -97,8 +100,11 @@ class WayBack:
             rows_written=self.went.rows_written,
             timings=self.timings,
             error=error,
-            more={"rollback": self.went.as_dict()},
+            more={"rollback": self.before.and_then(self.went).as_dict()},
         )
+
+    def _count_removed(self, rows: int) -> None:
+        self.went = replace(self.went, removed=(self.went.removed or 0) + rows)
 
     def _late_references(self) -> None:
         late = going_back.late_references_back(self.attempt)

@@ -205,8 +205,9 @@ SELECT milestone, fence, source_oid, target_oid, mapping, default_owner::text, r
 FROM pipelines.move WHERE move = %(move)s;
 
 -- name: world
--- How far a move is committed, and where the old table or its archive is.
-SELECT m.milestone, m.retired_schema, r.archive ->> 'folder'
+-- How far a move is committed, where the old table or its archive is, and whether the newest attempt is one to go back.
+SELECT m.milestone, m.retired_schema, r.archive ->> 'folder',
+       (SELECT n.phase FROM pipelines.run n WHERE n.move = m.move ORDER BY n.run_id DESC LIMIT 1) IS NOT DISTINCT FROM 'rollback'
 FROM pipelines.move m LEFT JOIN pipelines.retired_table r USING (move) WHERE m.move = %(move)s;
 
 -- name: who
@@ -228,6 +229,16 @@ SELECT run_id, state, phase, started_at, finished_at,
        CASE WHEN error IS NOT NULL AND starts_with(code_version, '0.1.')
             THEN 'An earlier version noted the reason; it may hold data and is not shown.' ELSE error END AS error, rows_written, timings, summary
 FROM pipelines.run WHERE move = %(move)s AND (%(run_id)s IS NULL OR run_id = %(run_id)s)
+ORDER BY run_id DESC LIMIT 1;
+
+-- name: went_back
+-- What the attempts before this one have taken back, each sum with those before it, where they had brought the old world
+-- back and nothing has gone forward since.
+SELECT summary -> 'rollback' FROM pipelines.run
+WHERE move = %(move)s AND run_id < %(run_id)s AND phase = 'rollback' AND summary ->> 'world' = 'old_in_charge'
+  AND run_id > coalesce((SELECT max(n.run_id) FROM pipelines.run n
+                         WHERE n.move = %(move)s AND n.run_id < %(run_id)s
+                           AND (n.phase <> 'rollback' OR n.state = 'rolled_back')), 0)
 ORDER BY run_id DESC LIMIT 1;
 
 -- name: runs

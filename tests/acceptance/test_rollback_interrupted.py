@@ -16,7 +16,7 @@ from pipelines.templates import demo
 from tests.acceptance.test_cases import KEYS_TO_OLD, business, words
 from tests.acceptance.test_up_down_up import verb, world
 from tests.application import Application
-from tests.command import call, run, start
+from tests.command import Answer, call, run, start
 from tests.postgres_tools import contents, schema_dump
 
 U1, U2 = "00000001-aaaa-4aaa-8aaa-aaaaaaaaaaaa", "00000002-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
@@ -87,6 +87,55 @@ def test_a_rollback_broken_off_is_completed_by_itself_and_by_a_run(
     assert answer.code == 0, answer.err
     assert world(moved) == moved.before
     moved.template("the old table takes writes")
+
+
+def told(answer: Answer) -> dict[str, object]:
+    found = answer.json["rollback"]
+    return {**found, "losses": sorted((loss["kind"], loss["keys"]) for loss in found["losses"])}
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "when"),
+    [(WayBack, "restore_foreign_keys", "before"), (removal, "delete", "after"), (removal, "_end", "before")],
+    ids=["before the rest", "in the removal", "after the removal"],
+)
+def test_the_attempt_that_completes_a_rollback_tells_what_all_of_them_took_back(
+    moved: Application, place, name: str, when: str, tmp_path: Path, monkeypatch
+) -> None:
+    moved.execute(
+        "INSERT INTO templates (template_id, business_id, template_name, template_type, content)"
+        " VALUES (gen_random_uuid(), %s, 'since', 't', 'since')", (business(1),),
+    )  # fmt: skip
+    moved.execute(
+        "UPDATE templates SET content = 'edited' WHERE template_id = "
+        "(SELECT target_id FROM pipelines.id_map WHERE source_id = 'b')"
+    )
+    would = told(verb(moved, tmp_path, "rollback", "--dry-run"))
+    would["removed"] = moved.value("SELECT count(*) FROM pipelines.id_map WHERE loaded")
+    assert would["merged_back"] == 1
+    original = getattr(place, name)
+
+    def broken(*arguments, **more):
+        if when == "after":
+            original(*arguments, **more)
+        raise Broken
+
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, name, broken)
+            assert verb(moved, tmp_path, "rollback", "--accept-loss").code == 70
+    between = call("status", "--json", DATABASE_URL=moved.url).json["world_sentence"]
+    assert "still to come" not in between
+    assert "being taken back" in between
+
+    answer = verb(moved, tmp_path, "rollback", "--accept-loss")
+
+    assert answer.code == 0, answer.err
+    assert [kind for kind, _ in told(answer)["losses"]] == ["created_since"]
+    assert told(answer) == would
+    assert "created or changed since the switch" in answer.err
+    again = verb(moved, tmp_path, "rollback")
+    assert told(again)["losses"] == []
 
 
 @pytest.mark.timeout(900)

@@ -22,14 +22,15 @@ from pipelines.table_move.status import Milestone
 _BATCH = 10_000  # rows of the map
 
 
-def remove(attempt: Attempt, *, accept: Callable[[tuple[Loss, ...]], None]) -> int:
-    """Remove them, then note that the move is rolled back. Returns how many rows went.
+def remove(attempt: Attempt, *, accept: Callable[[tuple[Loss, ...]], None], count: Callable[[int], None]) -> None:
+    """Remove them, then note that the move is rolled back.
 
     accept: told of the rows that stay; raises Blocked where that is not accepted, and then the move is not rolled back.
+    count: told how many rows each batch has removed.
     """
     with attempt.database.reading() as cursor:
         back = back_names(cursor, attempt.located, switched=False)
-    removed, after, rows = 0, None, _BATCH
+    after, rows = None, _BATCH
 
     def once() -> tuple[int, str | None]:
         nonlocal rows
@@ -44,10 +45,10 @@ def remove(attempt: Attempt, *, accept: Callable[[tuple[Loss, ...]], None]) -> i
             gone, after = persist(attempt, once)
         except TookTooLong:
             continue
-        removed += gone
+        count(gone)
         if after is None:
             persist(attempt, partial(_end, attempt, back, accept))
-            return removed
+            return
 
 
 def _remove_batch(attempt: Attempt, back: BackNames, after: str | None, rows: int) -> tuple[int, str | None]:

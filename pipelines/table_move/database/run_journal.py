@@ -100,6 +100,13 @@ def add_checks(cursor: extensions.cursor, run_id: int, rows: Sequence[CheckRow])
     execute_batch(cursor, query("journal.add_check"), values)
 
 
+def went_back(cursor: extensions.cursor, move: str, run_id: int) -> Mapping[str, object] | None:
+    """What attempts took back, in all, which had come to the old world and which this one completes."""
+    cursor.execute(query("journal.went_back"), {"move": move, "run_id": run_id})
+    row = cursor.fetchone()
+    return None if row is None else row[0]
+
+
 def checks(cursor: extensions.cursor, run_id: int) -> list[CheckRow]:
     cursor.execute(query("journal.checks"), {"run_id": run_id})
     names = [column.name for column in cursor.description]

@@ -34,8 +34,9 @@ def read_world(cursor: extensions.cursor, move: Move, schema: str) -> World:
     if journal.exists(cursor):
         cursor.execute(query("journal.world"), {"move": move.key_in(schema)})
         if row := cursor.fetchone():
-            milestone, retired_schema, archive = row
-            return replace(world, milestone=Milestone(milestone), retired_schema=retired_schema, archive=archive)
+            milestone, retired_schema, archive, going_back = row
+            known = {"retired_schema": retired_schema, "archive": archive, "is_going_back": going_back}
+            return replace(world, milestone=Milestone(milestone), **known)
     # By the catalog alone: where somebody has locked the table, that is for the verb to say.
     cursor.execute(query("journal.relation_exists"), {"schema": schema, "table": move.source.table})
     return replace(world, old_exists=cursor.fetchone()[0])

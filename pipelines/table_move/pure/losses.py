@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class LossKind(StrEnum):
@@ -25,6 +25,9 @@ class LossKind(StrEnum):
     REFERRED_TO = "referred_to"
     KEPT = "kept"
 
+
+FOUND_ANEW = (LossKind.REFERRED_TO, LossKind.KEPT)
+"""What still stands at the end: the last attempt finds it, and what an earlier one found may have gone since."""
 
 SENTENCES: dict[LossKind, str] = {
     LossKind.CREATED_SINCE: "rows of the new table that were created or changed since the switch and are in no old row",
@@ -120,6 +123,22 @@ class WentBack:
     @property
     def rows_written(self) -> int:
         return self.references_back + self.merged_back + self.deletions_back + (self.removed or 0)
+
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any]) -> WentBack:
+        losses = tuple(Loss(kind=LossKind(one["kind"]), keys=tuple(one["keys"])) for one in told["losses"])
+        return cls(**{**told, "not_validated": tuple(told["not_validated"]), "losses": losses})
+
+    def and_then(self, later: WentBack) -> WentBack:
+        """Two attempts of the same way back as one."""
+        return WentBack(
+            references_back=self.references_back + later.references_back,
+            merged_back=self.merged_back + later.merged_back,
+            deletions_back=self.deletions_back + later.deletions_back,
+            removed=(self.removed or 0) + (later.removed or 0),
+            not_validated=tuple(dict.fromkeys((*self.not_validated, *later.not_validated))),
+            losses=together((loss for loss in self.losses if loss.kind not in FOUND_ANEW), later.losses),
+        )
 
     def as_dict(self) -> dict[str, object]:
         return {

@@ -45,6 +45,7 @@ class World:
 
     milestone: None where no move has begun.
     retired_schema: where the old table is kept, once it is retired. archive: the folder that a purge wrote.
+    is_going_back: the newest attempt is a rollback.
     """
 
     milestone: Milestone | None
@@ -54,6 +55,7 @@ class World:
     old_exists: bool = True
     retired_schema: str | None = None
     archive: str | None = None
+    is_going_back: bool = False
 
     @property
     def stands(self) -> Stands:
@@ -67,8 +69,12 @@ class World:
             return f"No move has begun, and there is no table {old}."
         return {
             None: f"The old table {old} is in charge: no move has begun.",
-            Milestone.COPYING: f"The old table {old} is in charge: it takes reads and writes. The move has begun; the "
-            "switch is still to come.",
+            Milestone.COPYING: f"The old table {old} is in charge: it takes reads and writes. "
+            + (
+                "The move is being taken back; that is not complete yet."
+                if self.is_going_back
+                else "The move has begun; the switch is still to come."
+            ),
             Milestone.SWITCHED: f"Switched: the new table {new} is in charge. The old table {old} is frozen: it can be "
             "read, writes to it are refused (SQLSTATE 55000).",
             Milestone.RETIRED: f"Retired: the new table {new} is in charge. The old table is kept as {self._kept}, "
