@@ -11,7 +11,7 @@ import typer
 
 from pipelines.table_move.cli.demonstration import Demo, demo_database, ensure_demo
 from pipelines.table_move.cli.terminal import on_a_terminal
-from pipelines.table_move.errors import Bug, GateClosed, MoveError, UsageProblem
+from pipelines.table_move.errors import AnotherRunActive, Bug, GateClosed, MoveError, UsageProblem
 from pipelines.table_move.pure.world import NOWHERE, Where, is_switched
 from pipelines.table_move.signals import Signalled, signals
 from pipelines.table_move.spec import Move
@@ -150,7 +150,10 @@ def conclude(
             if not isinstance(problem, MoveError):
                 console.trace(trace(problem))
                 problem = Bug(type(problem).__name__)
-            document |= _told(problem, caught) | _where_now(before, ask)
+            now = _where_now(before, ask)
+            if _moved_meanwhile(problem, before, now):
+                problem = _moved()
+            document |= _told(problem, caught) | now
             console.problem(problem, world=document.get("world_sentence") or "")
             code = problem.exit_code
     console.answer({name: value for name, value in document.items() if name not in _LISTS})
@@ -160,12 +163,28 @@ def conclude(
 def _where_now(before: Where | None, ask: Callable[[], Where | None]) -> dict[str, Any]:
     """Where the world stands after a failure; where that cannot be read any more, where it stood before."""
     if before is None:
-        return {}
+        return {"state": None}
     try:
         return ask().as_dict()
     except Exception:  # the failure itself is what has to be told
         said = f"Where the world stands now cannot be read. When this call began: {before.world.sentence}"
         return {"world": None, "world_sentence": said}
+
+
+def _moved_meanwhile(problem: MoveError, before: Where | None, now: Mapping[str, Any]) -> bool:
+    """Whether a table was not where it had been because another command of this move has moved it since."""
+    from psycopg2 import errors
+
+    gone = isinstance(problem.__cause__, errors.UndefinedTable | errors.InvalidSchemaName)
+    return gone and before is not None and now.get("world") not in (None, before.as_dict()["world"])
+
+
+def _moved() -> MoveError:
+    return AnotherRunActive(
+        "Another command of this move has changed where the tables stand while this one was reading them.",
+        untouched="This command wrote nothing.",
+        next_step="Run the same command again.",
+    )
 
 
 def _told(problem: MoveError, caught: BaseException) -> dict[str, Any]:
