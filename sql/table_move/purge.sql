@@ -61,42 +61,60 @@ WHERE i.indrelid = %(oid)s::oid
   AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = i.indrelid) ORDER BY 1;
 
 -- name: unsupported
--- Whatever the vocabulary has no word for: kind and name.
-SELECT 'trigger', quote_ident(tgname) FROM pg_trigger
-WHERE tgrelid = %(oid)s::oid AND NOT tgisinternal AND tgname <> 'pipelines_frozen'
-UNION ALL SELECT 'rule', quote_ident(rulename) FROM pg_rewrite WHERE ev_class = %(oid)s::oid
-UNION ALL SELECT 'policy', quote_ident(polname) FROM pg_policy WHERE polrelid = %(oid)s::oid
-UNION ALL SELECT 'inheritance', inhparent::regclass::text FROM pg_inherits WHERE inhrelid = %(oid)s::oid
-UNION ALL SELECT 'child', inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %(oid)s::oid
-UNION ALL SELECT 'extended statistics', quote_ident(stxname) FROM pg_statistic_ext WHERE stxrelid = %(oid)s::oid
-UNION ALL SELECT 'security label', provider FROM pg_seclabel WHERE objoid = %(oid)s::oid
-UNION ALL SELECT 'owned sequence', d.objid::regclass::text FROM pg_depend d JOIN pg_class s ON s.oid = d.objid
-          WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = %(oid)s::oid
-            AND d.deptype = 'a' AND s.relkind = 'S'
-UNION ALL SELECT 'grants or comment of the sequence', d.objid::regclass::text
-          FROM pg_depend d JOIN pg_class s ON s.oid = d.objid
-          WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = %(oid)s::oid
-            AND d.deptype = 'i' AND s.relkind = 'S'
+-- Whatever the vocabulary has no word for: kind, name, and the statement that takes it away, where one does.
+WITH t AS (SELECT %(oid)s::oid AS oid, %(oid)s::oid::regclass::text AS label)
+SELECT 'trigger', quote_ident(tgname), format('DROP TRIGGER %%I ON %%s;', tgname, t.label) FROM t JOIN pg_trigger ON tgrelid = t.oid
+WHERE NOT tgisinternal AND tgname <> 'pipelines_frozen'
+UNION ALL SELECT 'rule', quote_ident(rulename), format('DROP RULE %%I ON %%s;', rulename, t.label) FROM t JOIN pg_rewrite ON ev_class = t.oid
+UNION ALL SELECT 'policy', quote_ident(polname), format('DROP POLICY %%I ON %%s;', polname, t.label) FROM t JOIN pg_policy ON polrelid = t.oid
+UNION ALL SELECT 'inheritance', inhparent::regclass::text, ''
+          FROM t JOIN pg_inherits ON inhrelid = t.oid
+UNION ALL SELECT 'child', inhrelid::regclass::text, ''
+          FROM t JOIN pg_inherits ON inhparent = t.oid
+UNION ALL SELECT 'extended statistics', quote_ident(stxname), format('DROP STATISTICS %%s.%%I;', stxnamespace::regnamespace, stxname)
+          FROM t JOIN pg_statistic_ext ON stxrelid = t.oid
+UNION ALL SELECT 'security label', provider, '' FROM t JOIN pg_seclabel ON objoid = t.oid
+UNION ALL SELECT 'owned sequence', d.objid::regclass::text, ''
+          FROM t JOIN pg_depend d ON d.refobjid = t.oid JOIN pg_class s ON s.oid = d.objid
+          WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'a' AND s.relkind = 'S'
+UNION ALL SELECT 'grants or comment of the sequence', d.objid::regclass::text, ''
+          FROM t JOIN pg_depend d ON d.refobjid = t.oid JOIN pg_class s ON s.oid = d.objid
+          WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'i' AND s.relkind = 'S'
             AND (s.relacl IS NOT NULL OR obj_description(s.oid, 'pg_class') IS NOT NULL)
-UNION ALL SELECT 'constraint', quote_ident(conname) FROM pg_constraint
-          WHERE conrelid = %(oid)s::oid AND (contype NOT IN ('p', 'u', 'x', 'c', 'f', 'n')
-            OR contype = 'n' AND (NOT convalidated OR connoinherit OR obj_description(oid, 'pg_constraint') IS NOT NULL))
-UNION ALL SELECT 'grant by another role', quote_ident(r.rolname)
-          FROM (SELECT relacl AS acl FROM pg_class WHERE oid = %(oid)s::oid
-                UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = %(oid)s::oid AND NOT attisdropped) a
+UNION ALL SELECT 'constraint', quote_ident(conname), format('ALTER TABLE %%s DROP CONSTRAINT %%I;', t.label, conname)
+          FROM t JOIN pg_constraint k ON conrelid = t.oid
+          WHERE contype NOT IN ('p', 'u', 'x', 'c', 'f', 'n')
+             OR contype = 'n' AND (NOT convalidated OR connoinherit OR obj_description(k.oid, 'pg_constraint') IS NOT NULL)
+UNION ALL SELECT 'grant by another role', quote_ident(r.rolname), ''
+          FROM t CROSS JOIN LATERAL (
+              SELECT relacl AS acl FROM pg_class WHERE oid = t.oid
+              UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = t.oid AND NOT attisdropped) a
           CROSS JOIN LATERAL aclexplode(a.acl) g JOIN pg_roles r ON r.oid = g.grantor
-          WHERE g.grantor <> (SELECT relowner FROM pg_class WHERE oid = %(oid)s::oid)
-UNION ALL SELECT 'peculiarity of the index', quote_ident(x.relname)
-          FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-          WHERE i.indrelid = %(oid)s::oid AND (x.reltablespace <> 0 OR i.indisclustered OR i.indisreplident OR NOT i.indisvalid
-            OR x.reloptions IS NOT NULL AND EXISTS (SELECT FROM pg_constraint WHERE conindid = x.oid)
-            OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = x.oid AND coalesce(attstattarget, -1) >= 0))
-UNION ALL SELECT 'peculiarity of the table', w.what
-          FROM pg_class c LEFT JOIN pg_am m ON m.oid = c.relam CROSS JOIN LATERAL (VALUES
-              ('row security', c.relrowsecurity OR c.relforcerowsecurity), ('composite type', c.reloftype <> 0),
-              ('tablespace', c.reltablespace <> 0), ('replica identity', c.relreplident <> 'd'),
-              ('access method', m.amname <> 'heap'), ('persistence', c.relpersistence <> 'p')) w (what, found)
-          WHERE c.oid = %(oid)s::oid AND w.found
+          WHERE g.grantor <> (SELECT relowner FROM pg_class WHERE oid = t.oid)
+UNION ALL SELECT w.what, x.oid::regclass::text, w.away
+          FROM t JOIN pg_index i ON i.indrelid = t.oid JOIN pg_class x ON x.oid = i.indexrelid CROSS JOIN LATERAL (VALUES
+              ('tablespace of the index', x.reltablespace <> 0, format('ALTER INDEX %%s SET TABLESPACE pg_default;', x.oid::regclass)),
+              ('CLUSTER mark on the index', i.indisclustered, format('ALTER TABLE %%s SET WITHOUT CLUSTER;', t.label)),
+              ('invalid index', NOT i.indisvalid, format('REINDEX INDEX %%s;', x.oid::regclass)),
+              ('options of the index of a constraint', x.reloptions IS NOT NULL
+                  AND EXISTS (SELECT FROM pg_constraint WHERE conindid = x.oid),
+               format('ALTER INDEX %%s RESET (%%s);', x.oid::regclass,
+                      (SELECT string_agg(split_part(o, '=', 1), ', ') FROM unnest(x.reloptions) o))),
+              ('statistics targets of the index', EXISTS (SELECT FROM pg_attribute WHERE attrelid = x.oid
+                                                          AND coalesce(attstattarget, -1) >= 0),
+               (SELECT string_agg(format('ALTER INDEX %%s ALTER COLUMN %%s SET STATISTICS -1;', x.oid::regclass, attnum), ' ')
+                FROM pg_attribute WHERE attrelid = x.oid AND coalesce(attstattarget, -1) >= 0))) w (what, found, away)
+          WHERE w.found
+UNION ALL SELECT w.what, t.label, w.away
+          FROM t JOIN pg_class c ON c.oid = t.oid LEFT JOIN pg_am m ON m.oid = c.relam CROSS JOIN LATERAL (VALUES
+              ('row security', c.relrowsecurity OR c.relforcerowsecurity,
+               format('ALTER TABLE %%1$s DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;', t.label)),
+              ('composite type', c.reloftype <> 0, format('ALTER TABLE %%s NOT OF;', t.label)),
+              ('tablespace', c.reltablespace <> 0, format('ALTER TABLE %%s SET TABLESPACE pg_default;', t.label)),
+              ('replica identity', c.relreplident <> 'd', format('ALTER TABLE %%s REPLICA IDENTITY DEFAULT;', t.label)),
+              ('access method', m.amname <> 'heap', format('ALTER TABLE %%s SET ACCESS METHOD heap;', t.label)),
+              ('persistence', c.relpersistence <> 'p', format('ALTER TABLE %%s SET LOGGED;', t.label))) w (what, found, away)
+          WHERE w.found
 ORDER BY 1, 2;
 
 -- name: copy_out

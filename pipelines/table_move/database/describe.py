@@ -17,8 +17,9 @@ from pipelines.table_move.pure.description import (
 )
 
 
-def unsupported(cursor: extensions.cursor, oid: int) -> list[tuple[str, str]]:
-    """Whatever of a table the vocabulary has no word for: kind and name."""
+def unsupported(cursor: extensions.cursor, oid: int) -> list[tuple[str, str, str]]:
+    """Whatever of a table the vocabulary has no word for: kind, name, and the statement that takes it away ("": none
+    does)."""
     cursor.execute(query("purge.unsupported"), {"oid": oid})
     return cursor.fetchall()
 

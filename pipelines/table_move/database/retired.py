@@ -69,14 +69,16 @@ def purge_blockers(cursor: extensions.cursor, located: Located, around: Surround
     source = located.facts.source
     if source is None:
         return
-    needed = [(dependent.kind, dependent.name) for dependent in around.dependents]
+    needed = [(dependent.kind, dependent.name, "") for dependent in around.dependents]
     if located.facts.is_retired:  # before, they leave with the switch
-        needed += [("foreign key", f"{key.name} of {key.schema}.{key.table}") for key in located.facts.foreign_keys]
-    for kind, name in (*unsupported(cursor, source.oid), *needed):
+        needed += [("foreign key", f"{key.name} of {key.schema}.{key.table}", "") for key in located.facts.foreign_keys]
+    for kind, name, away in (*unsupported(cursor, source.oid), *needed):
         yield Blocker(
             code="not_describable",
             message=f"{source.label} has what could not be built again from its description: {kind} {name}.",
-            remedy=f"Keep the retired table, or take the {kind} away first; then run the same command again.",
+            remedy=f"{away} -- or keep the retired table"
+            if away
+            else f"Keep the retired table, or take the {kind} away first; then run the same command again.",
         )
 
 
@@ -122,9 +124,16 @@ def _folder_name(cursor: extensions.cursor, attempt: Attempt) -> str:
 def _require_describable(cursor: extensions.cursor, attempt: Attempt) -> None:
     if found := unsupported(cursor, attempt.located.facts.source.oid):
         raise Blocked(
-            "The retired table has what could not be built again: " + ", ".join(" ".join(pair) for pair in found) + ".",
+            "The retired table has what could not be built again: "
+            + ", ".join(f"{kind} {name}" for kind, name, _ in found)
+            + ".",
             untouched=_KEPT,
-            next_step="Take these away, or keep the table; then run the same command again.",
+            next_step=" ".join(
+                [
+                    *(away for _, _, away in found if away),
+                    "Take these away, or keep the table; then run the same command again.",
+                ]
+            ),
         )
 
 
