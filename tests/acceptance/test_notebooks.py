@@ -12,6 +12,7 @@ import pytest
 from tests.acceptance.test_migrations import ONE_VERSION
 from tests.application import Application
 from tests.command import ROOT, call, run
+from tests.pooler import pgbouncer
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -20,9 +21,8 @@ def executed(name: str, *questions: str) -> list[str]:
     """Run a notebook, then ask for these expressions. Returns what they are, as text."""
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     notebook.cells += [nbformat.v4.new_code_cell(f"print({question})") for question in questions]
-    notebook.cells.append(nbformat.v4.new_code_cell("engine.dispose()"))
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    return [cell.outputs[0].text.strip() for cell in notebook.cells[-1 - len(questions) : -1]]
+    return [cell.outputs[0].text.strip() for cell in notebook.cells[len(notebook.cells) - len(questions) :]]
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
@@ -56,6 +56,15 @@ def test_a_finished_run_is_reviewed(
     assert int(rows) == demonstration.value("SELECT count(*) FROM pipelines.id_map")
     assert (undecided, states) == ("0", "{'done'}")
     assert int(changed) == demonstration.value("SELECT count(*) FROM pipelines.reference_change")
+
+
+def test_both_read_through_a_pooler_and_by_whatever_libpq_takes_for_a_url(
+    demonstration: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pgbouncer(demonstration.url, pool_mode="session") as url:
+        monkeypatch.setenv("DATABASE_URL", url.replace("postgresql://", "postgres://"))
+        assert executed("profile_source", "types['rows'].sum()") == ["600"]
+        assert executed("review_run", "len(runs)") == ["0"]
 
 
 def other_verb(application: Application, folder: Path, verb: str) -> None:
