@@ -378,8 +378,9 @@ ORDER BY array_position(ARRAY['verify', 'cutover', 'confirm'], c.phase),
          array_position(ARRAY['source', 'target', 'references', 'reconciliation'], suite), severity, expectation;
 
 -- name: lock_holder
--- The session that holds the advisory lock of this move, if any.
-SELECT a.pid, a.application_name, a.client_addr::text, a.backend_start
+-- The session that holds the advisory lock of this move, if any. It has said nothing since it took it, so that its state
+-- is as old as that; behind a pooler its backend may be older. NULL where our role may not look into it.
+SELECT a.pid, a.application_name, coalesce(a.client_addr::text, 'local'), a.state_change
 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -131,6 +131,11 @@ def test_5_while_another_run_is_active(application: Application) -> None:
     assert "another pipeline" in answer.err
     assert status.code == 0
     assert status.json["lock_holder"]["application"] == "another pipeline"
+    application.execute("CREATE ROLE lock_watcher LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO lock_watcher")
+    watched = call("status", DATABASE_URL=application.url.replace("postgres:@", "lock_watcher@"))
+    assert watched.code == 0, watched.err
+    assert "a session of another role, which ours may not look into" in watched.out
+    application.execute("DROP OWNED BY lock_watcher; DROP ROLE lock_watcher")
     other.close()
 
 

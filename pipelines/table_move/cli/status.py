@@ -46,10 +46,12 @@ def _work(call: Call) -> Mapping[str, Any]:
 
 
 def _show(call: Call, found: Mapping[str, Any]) -> None:
+    from pipelines.table_move.database.lock import described
+
     console = call.console
     console.line(f"{found['move']}: {found['state']}" + (f", {found['phase']}" if found.get("phase") else ""))
     if holder := found["lock_holder"]:
-        console.line(f"The lock is held by pid {holder['pid']} ({holder['application']}) since {holder['since']}.")
+        console.line(f"The lock is held by {described(holder)}.")
     if found.get("run_id") is None:
         console.line(f"{found['source_rows']:,} rows wait. `plan` says what a run would do.")
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 
@@ -58,12 +58,23 @@ def require_held(cursor: extensions.cursor, move_key: str, backend: int) -> None
 
 
 def holder(cursor: extensions.cursor, move_key: str) -> dict[str, object] | None:
-    """Who holds the lock: pid, application, address, since; None where it is free."""
+    """Who holds the lock: pid, application, address, since; None where it is free. The last two are None where our role
+    may not look into the session."""
     cursor.execute(query("journal.lock_holder"), lock_key(move_key))
     row = cursor.fetchone()
     if row is None:
         return None
-    return {"pid": row[0], "application": row[1], "address": row[2] or "local", "since": row[3].isoformat()}
+    pid, application, address, since = row
+    seen = {"address": address, "since": since.isoformat()} if since else {"address": None, "since": None}
+    return {"pid": pid, "application": application, **seen}
+
+
+def described(found: Mapping[str, object]) -> str:
+    """A holder, for people."""
+    who = f"pid {found['pid']}, application {found['application']!r}"
+    if found["since"] is None:
+        return f"{who} (a session of another role, which ours may not look into)"
+    return f"{who}, from {found['address']}, since {found['since']}"
 
 
 def _try(cursor: extensions.cursor, move_key: str) -> bool:
@@ -72,11 +83,7 @@ def _try(cursor: extensions.cursor, move_key: str) -> bool:
 
 
 def _active(found: dict[str, object] | None) -> AnotherRunActive:
-    who = (
-        f"pid {found['pid']}, application {found['application']!r}, from {found['address']}, since {found['since']}"
-        if found
-        else "it ended just now"
-    )
+    who = described(found) if found else "it ended just now"
     return AnotherRunActive(
         f"Another run of this move is active: {who}.",
         untouched="This attempt wrote nothing.",
