@@ -110,6 +110,11 @@ def test_4_where_a_suite_cannot_be_trusted_before_anything_is_copied(application
         assert not application.exists("pipelines.run")
     suite.unlink()
     assert call("run", cwd=tmp_path, DATABASE_URL=application.url).code == 4
+    odd = good.replace('"value_set": [', '"value_sets": [', 1)
+    suite.write_text(odd, encoding="utf-8")
+    answer = call("run", cwd=tmp_path, DATABASE_URL=application.url)
+    assert answer.code == 4, answer.err
+    assert "does not take the arguments of the check row_is_there" in answer.err
     raising = good.replace('"column": "source_as_read"', '"column": "no_such_column"')
     suite.write_text(raising, encoding="utf-8")
     answer = call("run", "--json", cwd=tmp_path, DATABASE_URL=application.url)

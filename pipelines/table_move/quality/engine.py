@@ -18,6 +18,7 @@ from psycopg2 import Error, extensions, sql
 
 from pipelines.table_move.database.connect import Database, Session
 from pipelines.table_move.database.server import no_room
+from pipelines.table_move.errors import GateClosed
 from pipelines.table_move.quality.suites import Check
 
 # Only the query asset itself begins like this; every real question has it in a subquery.
@@ -101,9 +102,26 @@ class Source:
 
     def validate(self, batch: Any, checks: Sequence[Check], result_format: dict[str, Any]) -> dict[str, Any]:
         """The answers by the name of the check. One that is missing was not answered."""
-        suite = self._gx.ExpectationSuite(name="gate", expectations=[check.definition for check in checks])
+        suite = self._suite(checks)
         result = batch.validate(suite, result_format=result_format)
         return {answer.expectation_config.meta["name"]: answer.to_json_dict() for answer in result.results}
+
+    def _suite(self, checks: Sequence[Check]) -> Any:
+        """Raises GateClosed, with the check, where its arguments are none that the library takes."""
+        build = partial(self._gx.ExpectationSuite, name="gate")
+        try:
+            return build(expectations=[check.definition for check in checks])
+        except Exception as problem:  # whatever kind it has for it
+            if len(checks) == 1:
+                raise GateClosed(
+                    f"Great Expectations does not take the arguments of the check {checks[0].name} "
+                    f"({type(problem).__name__}).",
+                    untouched="What was committed stays; nothing was changed because of this check.",
+                    next_step="Put it right in its suite (folder expectations/), then run the same command again.",
+                ) from None
+            for check in checks:
+                self._suite([check])
+            raise
 
     def text_of(self, query: sql.Composable) -> str:
         """A query as text."""
