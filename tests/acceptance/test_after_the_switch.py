@@ -105,3 +105,24 @@ def test_a_row_that_is_lost_with_the_switch_itself_stops_it(filled: Application,
     assert filled.value("SELECT milestone FROM pipelines.move") == "copying"
     assert filled.value("SELECT count(*) FROM templates") == 4
     assert filled.value("SELECT count(*) FROM stages WHERE stage_selection_template_id = 'a'") == 2
+
+
+def test_a_table_that_a_trigger_misses_is_not_told_as_another_command(
+    filled: Application, tmp_path: Path, monkeypatch
+) -> None:
+    filled.execute(
+        "CREATE TABLE audit (n int);"
+        "CREATE FUNCTION audited() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        "  PERFORM 1 FROM public.audit; RETURN NEW; END $$;"
+        "CREATE TRIGGER audited AFTER UPDATE ON stages FOR EACH ROW EXECUTE FUNCTION audited()"
+    )
+
+    def grace(going: Phases) -> None:
+        filled.execute("UPDATE stages SET data_extraction_template_id = 'a'; DROP TABLE audit")
+
+    monkeypatch.setattr(Phases, "grace", grace)
+    answer = verb(filled, tmp_path, "run", "--default-business", business(1))
+    assert (answer.code, answer.json["world"]) == (3, "retired"), answer.err
+    assert "42P01" in answer.err
+    assert "Another command" not in answer.err
+    assert "wrote nothing" not in answer.err

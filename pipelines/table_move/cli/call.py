@@ -172,11 +172,16 @@ def _where_now(before: Where | None, ask: Callable[[], Where | None]) -> dict[st
 
 
 def _moved_meanwhile(problem: MoveError, before: Where | None, now: Mapping[str, Any]) -> bool:
-    """Whether a table was not where it had been because another command of this move has moved it since."""
+    """Whether a table was not where it had been because another command of this move has moved it since.
+
+    An attempt that writes tells its own counts (`summary`): it holds the lock, and what has moved is its own doing.
+    """
     from psycopg2 import errors
 
     gone = isinstance(problem.__cause__, errors.UndefinedTable | errors.InvalidSchemaName)
-    return gone and before is not None and now.get("world") not in (None, before.as_dict()["world"])
+    if not gone or getattr(problem, "summary", None):
+        return False
+    return before is not None and now.get("world") not in (None, before.as_dict()["world"])
 
 
 def _moved() -> MoveError:
