@@ -187,7 +187,7 @@ def _moved_meanwhile(problem: MoveError, before: Where | None, now: Mapping[str,
 def _moved() -> MoveError:
     return AnotherRunActive(
         "Another command of this move has changed where the tables stand while this one was reading them.",
-        untouched="This command wrote nothing.",
+        untouched="This command wrote nothing into the database.",
         next_step="Run the same command again.",
     )
 
