@@ -317,7 +317,7 @@ def test_rows_that_stand_in_the_target_are_present_or_a_conflict(fallbacks: Appl
     answer = move(fallbacks, tmp_path)
     assert answer.code == 4, answer.err
     assert (answer.json["already_present"], answer.json["conflicts"]) == (2, 1)
-    assert "metadata_are_carried" in answer.err, "1.0 is not 1.00, whatever jsonb says"
+    assert "no_conflicts" in answer.err, "1.0 is not 1.00, whatever jsonb says"
     kept = move(fallbacks, tmp_path, "--on-conflict", "keep-target")
     assert kept.code == 0, kept.err
     assert fallbacks.value(WRONG) == 1

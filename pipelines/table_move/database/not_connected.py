@@ -10,7 +10,7 @@ from pipelines.table_move.database.asked_again import Again, ask_again
 from pipelines.table_move.errors import Blocked, ConnectionLost, MoveError
 
 _SECONDS = 3
-_PASSING = ("08", "40", "53", "57P")
+_PASSING = ("08", "40", "53", "57")
 
 _CHECK = "Check host, port, database, user and password, then run the same command again."
 _ROOM = "Close sessions or raise the limit, then run the same command again."
