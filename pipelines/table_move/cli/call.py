@@ -153,6 +153,8 @@ def conclude(
             now = _where_now(before, ask)
             if _moved_meanwhile(problem, before, now):
                 problem = _moved()
+            if before is None and "state" in document:
+                document["state"] = None  # nobody has read it
             document |= _told(problem, caught) | now
             console.problem(problem, world=document.get("world_sentence") or "")
             code = problem.exit_code
@@ -163,7 +165,7 @@ def conclude(
 def _where_now(before: Where | None, ask: Callable[[], Where | None]) -> dict[str, Any]:
     """Where the world stands after a failure; where that cannot be read any more, where it stood before."""
     if before is None:
-        return {"state": None}
+        return {}
     try:
         return ask().as_dict()
     except Exception:  # the failure itself is what has to be told
